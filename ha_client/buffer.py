@@ -1,0 +1,218 @@
+"""Coalescing buffer between one link's receiver and the database writer.
+
+The receiving thread never waits: it puts what it hears here, newest state per
+entity, so the memory is bounded by the number of entities. The writer takes a
+:class:`Batch`; when writing fails it gives the batch back.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import causes
+from .catalog import Registries, description_changed
+from .model import EntityState
+from .session import is_running
+
+MAX_EVENTS = 100
+REGISTRY_FIELDS = {
+    "floor": "floors",
+    "label": "labels",
+    "area": "areas",
+    "device": "devices",
+    "entity": "entities",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReport:
+    """The condition of a link, as its thread reports it.
+
+    ``state`` is a value of ``ha.instance.connection_state``; ``cause`` and
+    ``params`` say why (see ``causes``); ``retry_at`` is epoch seconds.
+    """
+
+    state: str
+    cause: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    retry_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEvent:
+    """A line for the connection log; ``at`` is epoch seconds."""
+
+    kind: str
+    cause: str | None
+    params: Mapping[str, Any]
+    at: float
+
+
+@dataclass(slots=True)
+class Batch:
+    """What the writer has to bring into the database, in one transaction."""
+
+    full: bool = False  # reconcile all records with ``registries`` and ``world``
+    authoritative: bool = False  # what is missing there is gone in Home Assistant
+    registries: Registries = field(default_factory=Registries)
+    world: dict[str, EntityState] = field(default_factory=dict)
+    states: dict[str, EntityState] = field(default_factory=dict)
+    removed: set[str] = field(default_factory=set)
+    report: LinkReport | None = None
+    config: dict[str, Any] | None = None
+    events: list[LinkEvent] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.full
+            or self.states
+            or self.removed
+            or self.report
+            or self.config
+            or self.events
+        )
+
+
+class LinkBuffer:
+    """The sink of a :class:`~.session.LinkSession`; thread-safe.
+
+    :param wake: called without arguments when something new has arrived; must
+        not block.
+    """
+
+    def __init__(self, wake: Callable[[], None] = lambda: None):
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._world: dict[str, EntityState] = {}
+        self._registries: dict[str, tuple] = {}
+        self._running = False
+        self._full = False
+        self._states: dict[str, EntityState] = {}
+        self._removed: set[str] = set()
+        self._report: LinkReport | None = None
+        self._config: dict[str, Any] | None = None
+        self._events: deque[LinkEvent] = deque(maxlen=MAX_EVENTS)
+        self.alive_at: float | None = None  # time.monotonic() of the last message
+        self.changes = 0  # state changes received
+        self.coalesced = 0  # of these, replaced by a newer one before being written
+
+    # What the session's thread calls -------------------------------------
+
+    def on_config(self, config: dict[str, Any]) -> None:
+        with self._lock:
+            self._config = config
+            if not is_running(config):
+                self._report = LinkReport("syncing", causes.STARTING)
+        self._wake()
+
+    def on_registry(self, kind: str, rows: list) -> None:
+        with self._lock:
+            self._registries[REGISTRY_FIELDS[kind]] = tuple(rows)
+            # Before the first complete snapshot, reconciling would be premature.
+            self._full = self._full or self._running
+        self._wake()
+
+    def on_states(self, changes) -> None:
+        with self._lock:
+            self._take_states(changes)
+        self._wake()
+
+    def on_synced(self) -> None:
+        with self._lock:
+            self._running = self._full = True
+            self._report = LinkReport("connected")
+        self._wake()
+
+    def on_alive(self) -> None:
+        self.alive_at = time.monotonic()
+
+    # What the link's thread reports --------------------------------------
+
+    def report(self, state, cause=None, params=None, retry_at=None) -> None:
+        """Say in what condition the link is now."""
+        with self._lock:
+            self._report = LinkReport(state, cause, params or {}, retry_at)
+        self._wake()
+
+    def event(self, kind, cause=None, params=None) -> None:
+        """Add a line to the connection log."""
+        with self._lock:
+            self._events.append(LinkEvent(kind, cause, params or {}, time.time()))
+        self._wake()
+
+    def disconnected(self) -> None:
+        """Forget that the picture is complete; the next snapshot starts anew."""
+        with self._lock:
+            self._running = False
+            self.alive_at = None
+
+    # What the writer calls ------------------------------------------------
+
+    def drain(self) -> Batch:
+        """Take everything that is waiting; an empty (falsy) batch if nothing is."""
+        with self._lock:
+            batch = Batch(
+                full=self._full,
+                authoritative=self._running,
+                states=self._states,
+                removed=self._removed,
+                report=self._report,
+                config=self._config,
+                events=list(self._events),
+            )
+            if self._full:
+                batch.registries = Registries(**self._registries)
+                batch.world = dict(self._world)
+            self._full = False
+            self._states, self._removed = {}, set()
+            self._report = self._config = None
+            self._events.clear()
+        return batch
+
+    def restore(self, batch: Batch) -> None:
+        """Give back a batch that could not be written; what is newer wins."""
+        with self._lock:
+            self._full = self._full or batch.full
+            for entity_id, state in batch.states.items():
+                if entity_id not in self._removed:
+                    self._states.setdefault(entity_id, state)
+            self._removed.update(batch.removed - self._states.keys())
+            self._report = self._report or batch.report
+            self._config = self._config or batch.config
+            newer = list(self._events)
+            self._events.clear()
+            self._events.extend(batch.events + newer)
+
+    def request_full(self) -> None:
+        """Ask for a reconciliation, e.g. because a record is missing."""
+        with self._lock:
+            self._full = True
+        self._wake()
+
+    # -----------------------------------------------------------------------
+
+    def _take_states(self, changes) -> None:
+        if changes.complete:
+            self._world = {}
+            self._states, self._removed = {}, set()
+            self._full = True
+        for entity_id in changes.removed:
+            self._world.pop(entity_id, None)
+            self._states.pop(entity_id, None)
+            if not changes.complete:
+                self._removed.add(entity_id)
+        self.changes += len(changes.changed)
+        self.coalesced += len(self._states.keys() & changes.changed.keys())
+        for entity_id, state in changes.changed.items():
+            old = self._world.get(entity_id)
+            if old is None or (
+                old.attributes is not state.attributes
+                and description_changed(old.attributes, state.attributes)
+            ):
+                self._full = True
+            self._removed.discard(entity_id)
+        self._world.update(changes.changed)
+        self._states.update(changes.changed)

@@ -1,0 +1,328 @@
+"""What happens on an authenticated connection: full sync, then following.
+
+Order on a fresh connection: configuration, subscriptions to registry events,
+registries, states, ``on_synced``. While Home Assistant starts (or is in recovery
+mode) its states are incomplete: they are followed, and everything is delivered
+again once it runs.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+from . import causes
+from .connection import HaConnection, Message, result_of
+from .const import (
+    COMMAND_TIMEOUT,
+    CONFIG_POLL_INTERVAL,
+    REGISTRY_POLL_INTERVAL,
+    STATE_RUNNING,
+)
+from .exceptions import Cancelled, CommandError, ConnectionLost, ProtocolError
+from .registries import REGISTRIES, Row, parse
+from .states import StateChanges, StateDecoder
+from .timing import Debounce, Liveness
+from .transport import Canceller
+
+_logger = logging.getLogger(__name__)
+
+Handler = Callable[[Message], None]
+_SNAPSHOT = -1  # stands for the first event of subscribe_entities in _results
+
+
+class LinkSink(Protocol):
+    """Receives what a session learns; called from its thread, must not block.
+
+    Registries come before the states that belong to them.
+    """
+
+    def on_config(self, config: dict[str, Any]) -> None:
+        """``get_config``'s result: version, location_name, state, …"""
+
+    def on_registry(self, kind: str, rows: list[Row]) -> None:
+        """The full list of a registry (before Home Assistant runs, too)."""
+
+    def on_states(self, changes: StateChanges) -> None:
+        """Changed states. ``complete``, which replaces all that is known, and
+        ``removed`` come only while Home Assistant runs."""
+
+    def on_synced(self) -> None:
+        """It runs; registries and the complete snapshot were delivered."""
+
+    def on_alive(self) -> None:
+        """Something arrived; at most once per frame."""
+
+
+def is_running(config: dict[str, Any]) -> bool:
+    """Whether what Home Assistant shows is all there is.
+
+    In recovery mode it is RUNNING, but with hardly any integration loaded.
+    """
+    return config.get("state") == STATE_RUNNING and not config.get("recovery_mode")
+
+
+class LinkSession:
+    """Keeps a sink in step with Home Assistant until the connection ends."""
+
+    def __init__(
+        self,
+        connection: HaConnection,
+        sink: LinkSink,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._sink = sink
+        self._clock = clock
+        self._decoder = StateDecoder()
+        # What waits for an answer: id → deadline, command, handler
+        self._results: dict[int, tuple[float, str, Handler]] = {}
+        self._events: dict[int, Handler] = {}
+        self._running: bool | None = None
+        self._synced = False
+        self._subscribed = False
+        self._has_snapshot = False
+        self._config_poll_at: float | None = None
+        self._registry_poll_at: float | None = None
+        self._dirty = Debounce()
+        self._fetching: dict[str, list[Row] | None] = {}
+        # Full lists were delivered / are on their way since it runs or we started
+        self._lists_fresh = False
+        self._lists_coming = False
+        # States held back until a rename is known; None = nothing is held
+        self._held: list[StateChanges] | None = None
+
+    def run(self, canceller: Canceller) -> NoReturn:
+        """Follow until the end, which is always an exception.
+
+        Raises :class:`Cancelled`, :class:`ConnectionLost`, :class:`ProtocolError`.
+        """
+        connection = self._connection
+        liveness = Liveness(self._clock(), connection.bytes_received)
+        self._start()
+        while True:
+            if canceller.is_set():
+                raise Cancelled()
+            timeout = self._next_due(liveness.due) - self._clock()
+            messages = connection.receive(max(0.0, timeout))
+            now = self._clock()
+            received = connection.bytes_received
+            if messages:
+                liveness.alive(now, received)
+                self._sink.on_alive()
+                for message in messages:
+                    self._dispatch(message)
+            elif liveness.progressed(received):
+                liveness.alive(now, received)
+                self._sink.on_alive()
+                self._postpone_deadlines(now)
+            else:
+                liveness.check(now)
+            if liveness.ping_due(now):
+                connection.send_command("ping")
+                liveness.pinged(now)
+            self._run_timers(now)
+
+    # --- messages
+
+    def _dispatch(self, message: Message) -> None:
+        message_id = message.get("id")
+        kind = message.get("type")
+        if kind == "event" and message_id in self._events:
+            event = message.get("event")
+            if not isinstance(event, dict):
+                raise ProtocolError(detail="event without content")
+            self._events[message_id](event)
+        elif kind == "result" and message_id in self._results:
+            self._results.pop(message_id)[2](message)
+        elif kind != "pong":
+            _logger.debug("unexpected message: type %s id %s", kind, message_id)
+
+    def _request(self, command: str, handler: Handler, **payload: Any) -> int:
+        """Send a command whose result goes to ``handler``."""
+        message_id = self._connection.send_command(command, **payload)
+        self._await(message_id, command, handler)
+        return message_id
+
+    def _await(self, message_id: int, command: str, handler: Handler) -> None:
+        deadline = self._clock() + COMMAND_TIMEOUT
+        self._results[message_id] = (deadline, command, handler)
+
+    def _postpone_deadlines(self, now: float) -> None:
+        """Answers queue behind the large frame that is coming in."""
+        for message_id, (_, command, handler) in self._results.items():
+            self._results[message_id] = (now + COMMAND_TIMEOUT, command, handler)
+
+    # --- bootstrap
+
+    def _start(self) -> None:
+        # Before anything that may answer with a large list.
+        self._request("supported_features", _ignore, features={"coalesce_messages": 1})
+        self._fetch_config()
+        self._subscribe("core_config_updated", lambda event: self._fetch_config())
+        for registry in REGISTRIES.values():
+            self._subscribe(
+                registry.updated_event,
+                lambda event, kind=registry.kind: self._on_registry_event(kind, event),
+            )
+
+    def _subscribe(self, event_type: str, handler: Handler) -> None:
+        def on_result(message: Message) -> None:
+            try:
+                result_of(message)
+            except CommandError as error:
+                # Some events need an administrator's token, depending on version.
+                if self._registry_poll_at is None:
+                    _logger.info(
+                        "not told about %s (%s): polling registries every %s s",
+                        event_type,
+                        error.code,
+                        round(REGISTRY_POLL_INTERVAL),
+                    )
+                self._registry_poll_at = self._clock() + REGISTRY_POLL_INTERVAL
+
+        message_id = self._request("subscribe_events", on_result, event_type=event_type)
+        self._events[message_id] = handler
+
+    def _fetch_config(self) -> None:
+        self._request("get_config", self._on_config)
+
+    def _on_config(self, message: Message) -> None:
+        config = _essential(message, "get_config")
+        if not isinstance(config, dict):
+            raise ProtocolError(detail="get_config without content")
+        self._sink.on_config(config)
+        before, self._running = self._running, is_running(config)
+        if not self._running:
+            self._config_poll_at = self._clock() + CONFIG_POLL_INTERVAL
+        if before is None or (self._running and not before):
+            self._synced = self._lists_fresh = self._lists_coming = False
+            self._dirty.mark(REGISTRIES, self._clock(), urgent=True)
+
+    # --- registries
+
+    def _on_registry_event(self, kind: str, event: dict[str, Any]) -> None:
+        data = event.get("data")
+        renamed = bool(isinstance(data, dict) and data.get("old_entity_id"))
+        if renamed and self._synced and self._held is None:
+            # The states of the old and the new id must not get ahead of the news
+            # that both are one entity.
+            self._held = []
+        self._dirty.mark([kind], self._clock(), urgent=renamed)
+
+    def _fetch_registries(self) -> None:
+        marked = self._dirty.take()
+        kinds = [kind for kind in REGISTRIES if kind in marked]
+        self._lists_coming = len(kinds) == len(REGISTRIES)
+        self._fetching = dict.fromkeys(kinds)
+        for kind in kinds:
+            self._request(
+                REGISTRIES[kind].list_command,
+                lambda message, kind=kind: self._on_rows(kind, message),
+            )
+
+    def _on_rows(self, kind: str, message: Message) -> None:
+        self._fetching[kind] = _rows_of(kind, message)
+        if any(rows is None for rows in self._fetching.values()):
+            return
+        fetched, self._fetching = self._fetching, {}
+        for fetched_kind, rows in fetched.items():
+            self._sink.on_registry(fetched_kind, rows or [])
+        self._lists_fresh = self._lists_fresh or self._lists_coming
+        if self._lists_fresh and not self._subscribed:
+            self._subscribe_entities()
+        elif not self._synced:
+            self._sync_if_possible()
+        elif self._held is not None and "entity" not in self._dirty:
+            held, self._held = self._held, None
+            for changes in held:
+                self._sink.on_states(changes)
+
+    # --- states
+
+    def _subscribe_entities(self) -> None:
+        self._subscribed = True
+        message_id = self._request(
+            "subscribe_entities",
+            lambda message: _essential(message, "subscribe_entities"),
+        )
+        self._events[message_id] = self._on_states
+        self._await(_SNAPSHOT, "subscribe_entities", _ignore)
+
+    def _on_states(self, event: dict[str, Any]) -> None:
+        changes = self._decoder.apply(event)
+        if changes.complete:
+            self._has_snapshot = True
+            self._results.pop(_SNAPSHOT, None)
+        if self._held is not None:
+            self._held.append(changes)
+        elif self._synced and self._running:
+            self._sink.on_states(changes)
+        elif self._synced or not self._sync_if_possible():
+            # Nothing is gone for good, and nothing complete, before it runs.
+            self._sink.on_states(StateChanges(changes.changed, set(), False))
+
+    def _sync_if_possible(self) -> bool:
+        if not (self._running and self._lists_fresh and self._has_snapshot):
+            return False
+        self._held = None  # the snapshot contains it
+        self._synced = True
+        snapshot = dict(self._decoder.states)
+        self._sink.on_states(StateChanges(snapshot, set(), True))
+        self._sink.on_synced()
+        return True
+
+    # --- timers
+
+    def _next_due(self, liveness_due: float) -> float:
+        fetch_due = None if self._fetching else self._dirty.due
+        timers = (liveness_due, fetch_due, self._config_poll_at, self._registry_poll_at)
+        return min(due for due in timers if due is not None)
+
+    def _run_timers(self, now: float) -> None:
+        for deadline, command, _ in self._results.values():
+            if now >= deadline:
+                seconds = round(COMMAND_TIMEOUT)
+                detail = f"no result of {command}"
+                raise ConnectionLost(causes.NO_ANSWER, seconds=seconds, detail=detail)
+        if self._config_poll_at is not None and now >= self._config_poll_at:
+            self._config_poll_at = None
+            if not self._running:
+                self._fetch_config()
+        if self._registry_poll_at is not None and now >= self._registry_poll_at:
+            self._registry_poll_at = now + REGISTRY_POLL_INTERVAL
+            self._dirty.mark(REGISTRIES, now, urgent=True)
+            self._fetch_config()
+        if self._dirty.due is not None and now >= self._dirty.due:
+            if not self._fetching:
+                self._fetch_registries()
+
+
+def _ignore(message: Message) -> None:
+    """For results that make no difference."""
+
+
+def _essential(message: Message, command: str) -> Any:
+    """The result of a command that a link cannot do without."""
+    try:
+        return result_of(message)
+    except CommandError as error:
+        detail = f"{command}: {error.message} ({error.code})"
+        raise ProtocolError(detail=detail) from None
+
+
+def _rows_of(kind: str, message: Message) -> list[Row]:
+    registry = REGISTRIES[kind]
+    try:
+        rows = result_of(message)
+    except CommandError as error:
+        if not registry.optional:
+            _essential(message, registry.list_command)
+        _logger.info("no %s registry: %s", kind, error.code)
+        return []
+    parsed = parse(kind, rows) if isinstance(rows, list) else []
+    if not parsed and rows != []:
+        # Taking it for an empty registry would archive everything.
+        raise ProtocolError(detail=f"{registry.list_command}: no row understood")
+    return parsed

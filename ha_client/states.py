@@ -1,0 +1,125 @@
+"""Decoding of ``subscribe_entities``: compressed states and their diffs.
+
+Keys on the wire: ``a`` added (or complete) entities, ``c`` changes, ``r`` removed
+ids; per entity ``s`` state, ``a`` attributes, ``c`` context (its id, or a dict),
+``lc`` last changed, ``lu`` last updated (left out when equal to ``lc``), in epoch
+seconds. A change has ``+`` (new values) and ``-`` (``a``: attribute names gone).
+"""
+
+from typing import Any, NamedTuple
+
+from .exceptions import ProtocolError, readable
+from .model import EntityState
+
+
+class StateChanges(NamedTuple):
+    """What one event did.
+
+    ``complete``: ``changed`` is all there is, whatever was known before;
+    ``removed`` then names what was known and is gone.
+    """
+
+    changed: dict[str, EntityState]
+    removed: set[str]
+    complete: bool
+
+
+class StateDecoder:
+    """Follows one subscription; ``states`` is the full map after each event.
+
+    The map is replaced or changed in place, the states in it never are.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[str, EntityState] = {}
+        self._fresh = True
+
+    def restart(self) -> None:
+        """A new subscription begins: its first event replaces everything."""
+        self._fresh = True
+
+    def apply(self, event: dict[str, Any]) -> StateChanges:
+        """Apply one event.
+
+        Raises :class:`ProtocolError` when the event is malformed, or changes an
+        entity that is not known: then our map is not Home Assistant's any more,
+        and only a new snapshot repairs it (ignoring it would leave that entity
+        wrong for ever).
+        """
+        try:
+            if self._fresh:
+                return self._replace(event)
+            return self._update(event)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            detail = f"entity event: {type(error).__name__} {error}"
+            raise ProtocolError(detail=readable(detail)) from error
+
+    def _replace(self, event: dict[str, Any]) -> StateChanges:
+        states = _added(event)
+        removed = self.states.keys() - states.keys()
+        self.states = states
+        self._fresh = False
+        return StateChanges(dict(states), removed, True)
+
+    def _update(self, event: dict[str, Any]) -> StateChanges:
+        changed = _added(event)
+        gone = set(event.get("r") or ())
+        for entity_id, diff in (event.get("c") or {}).items():
+            known = changed.get(entity_id) or self.states[entity_id]
+            changed[entity_id] = _changed(known, diff)
+        self.states.update(changed)
+        removed = {eid for eid in gone if self.states.pop(eid, None) is not None}
+        for entity_id in gone:
+            changed.pop(entity_id, None)
+        return StateChanges(changed, removed, False)
+
+
+def _added(event: dict[str, Any]) -> dict[str, EntityState]:
+    return {
+        entity_id: _complete(entity_id, compressed)
+        for entity_id, compressed in (event.get("a") or {}).items()
+    }
+
+
+def _complete(entity_id: str, compressed: dict[str, Any]) -> EntityState:
+    last_changed = float(compressed["lc"])
+    return EntityState(
+        entity_id,
+        str(compressed["s"]),
+        dict(compressed.get("a") or {}),
+        last_changed,
+        float(compressed.get("lu", last_changed)),
+        _context_id(compressed.get("c"), None),
+    )
+
+
+def _changed(known: EntityState, diff: dict[str, Any]) -> EntityState:
+    new = diff.get("+") or {}
+    gone = (diff.get("-") or {}).get("a") or ()
+    attributes = known.attributes
+    if gone or new.get("a"):
+        attributes = {k: v for k, v in attributes.items() if k not in gone}
+        attributes.update(new.get("a") or {})
+    last_changed, last_updated = known.last_changed, known.last_updated
+    if "lc" in new:  # it implies lu
+        last_changed = last_updated = float(new["lc"])
+    if "lu" in new:
+        last_updated = float(new["lu"])
+    return EntityState(
+        known.entity_id,
+        str(new.get("s", known.state)),
+        attributes,
+        last_changed,
+        last_updated,
+        _context_id(new.get("c"), known.context_id),
+    )
+
+
+def _context_id(context: Any, known: str | None) -> str | None:
+    """A context is its id, or a dict of the parts that are not null (in a diff:
+    that have changed)."""
+    if context is None:
+        return known
+    if isinstance(context, str):
+        return context
+    return context.get("id", known)
