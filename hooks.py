@@ -1,0 +1,32 @@
+"""Entry points that Odoo calls when it loads, installs and removes the addon."""
+
+import logging
+
+_logger = logging.getLogger(__name__)
+
+
+def post_load_hook():
+    """Prepare supervision in this process.
+
+    Called once per process, before the addon's models are in any registry: it
+    touches no database and starts nothing. Must not raise, or no registry loads.
+    """
+    from .models.common import websocket_thread_manager
+
+    try:
+        websocket_thread_manager.arm()
+        _logger.info("[post_load_hook] Supervision of Home Assistant links is armed")
+    except Exception:
+        _logger.exception("[post_load_hook] Supervision cannot be prepared")
+
+
+def uninstall_hook(env):
+    """End what runs for this database here and remove the heartbeats.
+
+    Other processes see that the module is being removed and end by themselves.
+    """
+    from .models.common import heartbeat, websocket_thread_manager
+
+    websocket_thread_manager.detach(env.cr.dbname)
+    heartbeat.delete(env.cr)
+    env["ir.config_parameter"].invalidate_model()

@@ -1,0 +1,15 @@
+# isort: off
+from . import ha_registry_mixin  # the others inherit from it
+# isort: on
+from . import (
+    ha_area,
+    ha_connection_event,
+    ha_device,
+    ha_entity,
+    ha_entity_state,
+    ha_floor,
+    ha_instance,
+    ha_instance_status,
+    ha_label,
+    ir_config_parameter,
+)

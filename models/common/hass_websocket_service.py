@@ -1,0 +1,145 @@
+"""One link: the thread that keeps one instance connected to Home Assistant.
+
+It receives and reports into a :class:`LinkBuffer`; it never touches the
+database, so neither a lock nor a slow query can stall it.
+"""
+
+import logging
+import threading
+import time
+
+from ...ha_client import const
+from ...ha_client.backoff import Backoff
+from ...ha_client.buffer import LinkBuffer
+from ...ha_client.config_check import LinkConfig
+from ...ha_client.connection import HaConnection
+from ...ha_client.exceptions import AuthenticationFailed, Cancelled, HaError
+from ...ha_client.session import LinkSession
+from ...ha_client.transport import Canceller
+from .thread_tools import prepare_thread
+
+_logger = logging.getLogger(__name__)
+
+# Outcomes of a link's thread once it has ended.
+STOPPED = "stopped"
+AUTH_FAILED = "auth_failed"
+CRASHED = "crashed"
+
+
+class HassWebSocketService(threading.Thread):
+    """Connects, follows and reconnects until it is told to stop.
+
+    :param dbname: the database, for the thread's name and the log
+    :param instance_id: database id of the ``ha.instance``
+    :param name: the instance's name, for the log
+    :param config: where to connect and with which token
+    :param buffer: takes what is received and the link's condition
+    """
+
+    def __init__(self, dbname, instance_id, name, config: LinkConfig, buffer):
+        super().__init__(
+            name=f"HomeAssistantWebSocket-{dbname}-Instance-{instance_id}",
+            daemon=False,
+        )
+        self.dbname = dbname
+        self.instance_id = instance_id
+        self.instance_name = name
+        self.outcome = None
+        self._config = config
+        self._buffer: LinkBuffer = buffer
+        self._canceller = Canceller()
+        self._backoff = Backoff()
+        self._failures = 0
+
+    def request_stop(self) -> None:
+        """Ask the thread to close the WebSocket and end; returns at once."""
+        self._canceller.cancel()
+
+    def force_stop(self) -> None:
+        """Cut the socket, for a peer that keeps the thread from closing it."""
+        self._canceller.force()
+
+    def run(self):
+        prepare_thread()
+        try:
+            self.outcome = self._keep_connected()
+        except Exception as error:
+            # A bug of ours: the monitor starts the thread anew, after a pause.
+            _logger.exception(
+                "WebSocket thread of instance %s crashed. instance_id=%s",
+                self.instance_name,
+                self.instance_id,
+            )
+            self._buffer.disconnected()
+            self._buffer.report("waiting", "crashed", {"detail": repr(error)})
+            self._buffer.event("disconnect", "crashed", {"detail": repr(error)})
+            self.outcome = CRASHED
+        finally:
+            self._canceller.close()
+
+    def _keep_connected(self) -> str:
+        self._buffer.event("start")
+        while True:
+            try:
+                self._connect_and_follow()
+            except Cancelled:
+                return STOPPED
+            except AuthenticationFailed as error:
+                self._give_up(error)
+                return AUTH_FAILED
+            except HaError as error:
+                if self._canceller.is_set() or self._pause_after(error):
+                    return STOPPED
+
+    def _connect_and_follow(self) -> None:
+        if not self._failures:
+            self._buffer.report("connecting")
+        connection = HaConnection(self._config, self._canceller)
+        try:
+            connection.open(timeout=const.CONNECT_TIMEOUT)
+            version = connection.authenticate(timeout=const.CONNECT_TIMEOUT)
+            _logger.info(
+                "Connected to Home Assistant %s for instance %s%s. instance_id=%s",
+                version,
+                self.instance_name,
+                f" after {self._failures} failed attempts" if self._failures else "",
+                self.instance_id,
+            )
+            self._buffer.report("syncing")
+            self._buffer.event("connect", params={"ha_version": version})
+            self._failures = 0
+            self._backoff.healthy()
+            LinkSession(connection, self._buffer).run(self._canceller)
+        finally:
+            self._buffer.disconnected()
+            connection.close()
+
+    def _pause_after(self, error: HaError) -> bool:
+        """Report a failure and wait for the next attempt; True when stopped."""
+        self._failures += 1
+        delay = self._backoff.next_delay()
+        retry_at = time.time() + delay
+        self._buffer.report("waiting", error.cause, error.params, retry_at)
+        # An outage is worth one line in each log, not one per attempt.
+        if self._failures == 1:
+            self._buffer.event("disconnect", error.cause, error.params)
+        _logger.log(
+            logging.WARNING if self._failures == 1 else logging.DEBUG,
+            "Link of instance %s is down: %s. Trying again in %.1f s. instance_id=%s",
+            self.instance_name,
+            error,
+            delay,
+            self.instance_id,
+        )
+        return self._canceller.wait(delay)
+
+    def _give_up(self, error: AuthenticationFailed) -> None:
+        _logger.error(
+            "Home Assistant refuses instance %s: %s. Not trying again until the"
+            " configuration changes or somebody restarts it. instance_id=%s",
+            self.instance_name,
+            error,
+            self.instance_id,
+        )
+        self._buffer.report("auth_failed", error.cause, error.params)
+        self._buffer.event("auth_failed", error.cause, error.params)

@@ -1,0 +1,354 @@
+"""The thread that writes what all links of one database have received.
+
+One thread and one connection per process and database: links share the same
+tables, and fifty connections would not make a locked table faster. Every
+transaction starts by reading the instance's status row with its own epoch
+``FOR SHARE``; if another process has taken the instance over, there is no such
+row, and nothing is written.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+import psycopg2
+from psycopg2.extras import Json
+
+from ...ha_client.backoff import Backoff
+from ...ha_client.buffer import Batch, LinkBuffer
+from ...ha_client.entity_filter import EntityFilter
+from . import heartbeat
+from .ingest_sql import write_batch
+from .ownership import connect, cut
+from .thread_tools import prepare_thread
+
+_logger = logging.getLogger(__name__)
+
+FLUSH_INTERVAL_S = 0.2
+HEARTBEAT_INTERVAL_S = 5.0
+IDLE_WAIT_S = 1.0
+LOCK_TIMEOUT_MS = 2000
+RETRY_PAUSE_S = 1.0
+
+# The table or row is busy: try the same batch again.
+_BUSY = (
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.QueryCanceled,
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.SerializationFailure,
+    psycopg2.errors.ForeignKeyViolation,  # a user deleted a record meanwhile
+)
+
+
+class Fenced(Exception):
+    """Another process owns the instance now."""
+
+
+@dataclass
+class WriterLink:
+    """A link as the writer sees it."""
+
+    instance_id: int
+    name: str
+    epoch: int
+    verdict_fingerprint: str
+    entity_filter: EntityFilter
+    buffer: LinkBuffer
+    fenced: bool = False
+    failing: bool = False
+    beat_at: float = 0.0  # time.monotonic() of the last heartbeat written
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class IngestWriter(threading.Thread):
+    """Writes batches of all attached links until it is stopped.
+
+    :param on_fenced: called when a link turns out to be somebody else's
+    """
+
+    def __init__(self, dbname: str, on_fenced):
+        super().__init__(name=f"HomeAssistantIngest-{dbname}", daemon=False)
+        self.dbname = dbname
+        self._on_fenced = on_fenced
+        self._links: dict[int, WriterLink] = {}
+        self._detaching: list[tuple[WriterLink, threading.Event]] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._urgent = threading.Event()  # stop or detach: do not pace
+        self._stopping = False
+        self._connection = None
+        self._backoff = Backoff(cap=10.0)
+
+    # What the monitor calls ---------------------------------------------------
+
+    def wake(self) -> None:
+        """Something is waiting to be written."""
+        self._wake.set()
+
+    def attach(self, link: WriterLink) -> None:
+        """Write for this link from now on."""
+        with self._lock:
+            self._links[link.instance_id] = link
+        self.wake()
+
+    def detach(self, instance_id: int) -> threading.Event:
+        """Write what is left of a link, then forget it.
+
+        :return: an event that is set when the last batch is written or given up
+        """
+        done = threading.Event()
+        with self._lock:
+            link = self._links.pop(instance_id, None)
+            if link is None:
+                done.set()
+            else:
+                self._detaching.append((link, done))
+        self._urgent.set()
+        self.wake()
+        return done
+
+    def request_stop(self) -> None:
+        """End after one last attempt to write what is waiting."""
+        self._stopping = True
+        self._urgent.set()
+        self.wake()
+
+    def force_stop(self) -> None:
+        """Give up the transaction that is under way; its batch is lost."""
+        connection = self._connection
+        if connection is not None:
+            cut(connection)
+
+    # The thread -------------------------------------------------------------
+
+    def run(self):
+        prepare_thread()
+        try:
+            while not self._stopping:
+                self._wake.wait(IDLE_WAIT_S)
+                self._wake.clear()
+                started = time.monotonic()
+                written = self._round()
+                pause = FLUSH_INTERVAL_S if written else RETRY_PAUSE_S
+                self._urgent.wait(max(0.0, started + pause - time.monotonic()))
+            self._round()
+        finally:
+            for _link, done in self._detaching:
+                done.set()
+            self._disconnect()
+
+    def _round(self) -> bool:
+        """Write one batch of each link; False when the database was busy."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._reconnect()
+            with self._lock:
+                links = list(self._links.values())
+                leaving, self._detaching = self._detaching, []
+                if not self._stopping:
+                    self._urgent.clear()
+            try:
+                self._beat(links)
+                return self._write_all([link for link, _ in leaving] + links)
+            finally:
+                for _link, done in leaving:
+                    done.set()
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            self._disconnect()
+            delay = self._backoff.next_delay()
+            _logger.warning(
+                "Cannot write to database %s (%s). Nothing is lost; trying again in"
+                " %.1f s.",
+                self.dbname,
+                str(error).strip(),
+                delay,
+            )
+            self._urgent.wait(delay)
+            return True
+
+    def _reconnect(self):
+        self._connection = connect(
+            self.dbname,
+            "ingest",
+            lock_timeout=LOCK_TIMEOUT_MS,
+            statement_timeout=30000,
+            idle_in_transaction_session_timeout=5000,
+        )
+
+    def _disconnect(self):
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.closed:
+            try:
+                connection.close()
+            except psycopg2.Error as error:
+                _logger.debug("Closing the ingest connection: %s", error)
+
+    # Transactions -------------------------------------------------------------
+
+    def _write_all(self, links: list[WriterLink]) -> bool:
+        for link in links:
+            if link.fenced:
+                continue
+            batch = link.buffer.drain()
+            if batch and not self._write(link, batch):
+                return False
+        self._backoff.reset()
+        return True
+
+    def _write(self, link: WriterLink, batch: Batch) -> bool:
+        """Write one batch; False when it has to wait."""
+        try:
+            with self._connection, self._connection.cursor() as cr:
+                self._fence(cr, link)
+                unknown = write_batch(cr, link.instance_id, batch, link.entity_filter)
+                _write_status(cr, link, batch)
+            if unknown:
+                link.buffer.request_full()
+            link.failing = False
+        except Fenced:
+            link.fenced = True
+            self._on_fenced(link.instance_id)
+        except _BUSY as error:
+            link.buffer.restore(batch)
+            self._log_failure(link, "waits for the database", error)
+            return False
+        except psycopg2.DataError:
+            self._write_apart(link, batch)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            link.buffer.restore(batch)
+            raise
+        except Exception:
+            # A bug of ours or a table that another module changed: keep the
+            # states and say so, once, instead of losing them.
+            link.buffer.restore(batch)
+            if not link.failing:
+                _logger.exception(
+                    "Writing what instance %s received failed. instance_id=%s",
+                    link.name,
+                    link.instance_id,
+                )
+            link.failing = True
+            return False
+        return True
+
+    def _write_apart(self, link: WriterLink, batch: Batch) -> None:
+        """Find the value that PostgreSQL refuses and write all others."""
+        if len(batch.states) <= 1 and not batch.full:
+            _logger.exception(
+                "A value of %s cannot be stored and is left out. instance_id=%s",
+                ", ".join(batch.states) or "the link's status",
+                link.instance_id,
+            )
+            return
+        if batch.full:
+            # Without the records' descriptions the states can be told apart.
+            _logger.exception(
+                "Reconciling instance %s failed; writing states one by one."
+                " instance_id=%s",
+                link.name,
+                link.instance_id,
+            )
+            states = dict(batch.world)
+        else:
+            states = batch.states
+        keys = list(states)
+        half = len(keys) // 2
+        for part in (keys[:half], keys[half:]):
+            self._write(link, Batch(states={key: states[key] for key in part}))
+        rest = Batch(
+            removed=batch.removed,
+            report=batch.report,
+            config=batch.config,
+            events=batch.events,
+        )
+        if rest:
+            self._write(link, rest)
+
+    def _fence(self, cr, link: WriterLink) -> None:
+        cr.execute(
+            "SELECT 1 FROM ha_instance_status"
+            " WHERE instance_id = %s AND epoch = %s FOR SHARE",
+            (link.instance_id, link.epoch),
+        )
+        if not cr.fetchone():
+            raise Fenced
+
+    def _beat(self, links: list[WriterLink]) -> None:
+        """Write the heartbeats that are due, before anything that may block."""
+        now = time.monotonic()
+        for link in links:
+            alive_at = link.buffer.alive_at
+            due = now - link.beat_at >= HEARTBEAT_INTERVAL_S
+            if link.fenced or alive_at is None or alive_at <= link.beat_at or not due:
+                continue
+            try:
+                with self._connection, self._connection.cursor() as cr:
+                    self._fence(cr, link)
+                    heartbeat.write(cr, self.dbname, link.instance_id)
+                link.beat_at = now
+            except Fenced:
+                link.fenced = True
+                self._on_fenced(link.instance_id)
+            except _BUSY as error:
+                self._log_failure(link, "cannot write its heartbeat", error)
+
+    def _log_failure(self, link: WriterLink, what: str, error: Exception) -> None:
+        _logger.log(
+            logging.DEBUG if link.failing else logging.WARNING,
+            "Instance %s %s: %s. instance_id=%s",
+            link.name,
+            what,
+            str(error).strip(),
+            link.instance_id,
+        )
+        link.failing = True
+
+
+def _write_status(cr, link: WriterLink, batch: Batch) -> None:
+    for event in batch.events:
+        cr.execute(
+            "INSERT INTO ha_connection_event"
+            " (instance_id, date, kind, cause, params, create_uid, create_date)"
+            " VALUES (%s, to_timestamp(%s) AT TIME ZONE 'UTC', %s, %s, %s, 1,"
+            " now() AT TIME ZONE 'UTC')",
+            (link.instance_id, event.at, event.kind, event.cause, Json(event.params)),
+        )
+    if batch.config:
+        cr.execute(
+            "UPDATE ha_instance_status SET ha_version = %s, location_name = %s"
+            " WHERE instance_id = %s",
+            (
+                batch.config.get("version"),
+                batch.config.get("location_name"),
+                link.instance_id,
+            ),
+        )
+    report = batch.report
+    if not report:
+        return
+    verdict = link.verdict_fingerprint if report.state == "auth_failed" else None
+    cr.execute(
+        """
+        UPDATE ha_instance_status
+           SET state = %(state)s, cause = %(cause)s, params = %(params)s,
+               retry_at = to_timestamp(%(retry_at)s) AT TIME ZONE 'UTC',
+               auth_fingerprint = %(verdict)s,
+               connected_since = CASE WHEN %(state)s <> 'connected' THEN NULL
+                   ELSE coalesce(connected_since, now() AT TIME ZONE 'UTC') END,
+               last_error = CASE WHEN %(state)s IN ('waiting', 'auth_failed')
+                   THEN %(cause)s ELSE last_error END,
+               connect_count = coalesce(connect_count, 0)
+                   + (%(state)s = 'connected' AND state IS DISTINCT FROM 'connected')::int,
+               write_date = now() AT TIME ZONE 'UTC'
+         WHERE instance_id = %(instance)s
+        """,
+        {
+            "state": report.state,
+            "cause": report.cause,
+            "params": Json(dict(report.params)),
+            "retry_at": report.retry_at,
+            "verdict": verdict,
+            "instance": link.instance_id,
+        },
+    )

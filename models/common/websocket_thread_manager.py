@@ -1,0 +1,342 @@
+"""Supervision of WebSocket links: the API, and this process's monitors.
+
+The functions work from any process, ``odoo shell`` included: they leave a
+request in the database and notify whoever supervises there, and they answer from
+what PostgreSQL knows (lease, status row, heartbeat), never from this process.
+
+Usage in ``odoo shell``::
+
+    from odoo.addons.odoo_ha_addon.models.common.websocket_thread_manager import (
+        get_websocket_service_status, restart_websocket_service)
+    get_websocket_service_status(env, 1)
+    restart_websocket_service(env, 1)
+"""
+
+import logging
+import os
+import threading
+import time
+
+from odoo.service import server as odoo_server
+
+from . import link_status, process_role
+from .instance_config import read_instances
+from .ownership import CHANNEL
+from .thread_tools import start_thread
+from .websocket_monitor_service import WebSocketMonitorService, log_problems
+
+_logger = logging.getLogger(__name__)
+
+RESTART_COOLDOWN_S = 5
+SHUTDOWN_LIMIT_S = 2.0
+
+
+# The API ----------------------------------------------------------------------
+
+
+def start_websocket_service(env, instance_id=None) -> bool:
+    """Ask for the links of active, complete instances to run.
+
+    Lifts an earlier stop. A link that runs goes on undisturbed.
+
+    :param env: any environment of the database; its transaction is not touched
+    :param int instance_id: one instance, or all when left out
+    :return: whether there is at least one instance to run
+    """
+    with env.registry.cursor() as cr:
+        configs = _select(cr, instance_id)
+        if not configs:
+            _logger.info("No active HA instances found for database %s", cr.dbname)
+            return False
+        _logger.info(
+            "[start_websocket_service] Found %d active instance(s)", len(configs)
+        )
+        statuses = link_status.read(cr, [config.id for config in configs])
+        complete = []
+        for config in configs:
+            log_problems(config)
+            if config.problems:
+                continue
+            complete.append(config.id)
+            if statuses[config.id].running:
+                _logger.info(
+                    "WebSocket already running for %s instance %s (%s) instance_id=%s",
+                    cr.dbname,
+                    config.id,
+                    config.name,
+                    config.id,
+                )
+        _request(cr, complete, "stop_requested = FALSE")
+    return bool(complete)
+
+
+def stop_websocket_service(env=None, instance_id=None) -> bool:
+    """Stop links until start, restart or reactivation, over restarts too.
+
+    Without arguments: end what this process runs, as at its shutdown; the
+    instances stay wanted, and another process takes them over.
+
+    :return: whether there was something to stop
+    """
+    if env is None:
+        return _process.stop()
+    with env.registry.cursor() as cr:
+        ids = [config.id for config in _select(cr, instance_id, active_only=False)]
+        _request(cr, ids, "stop_requested = TRUE")
+    return bool(ids)
+
+
+def restart_websocket_service(env, instance_id=None, force=False) -> bool:
+    """Connect links anew; also tries again after a refused token.
+
+    :param bool force: also within the cool-down of 5 s after an earlier restart
+    :return: False when nothing is restarted: no such active and complete
+        instance, or the cool-down
+    """
+    with env.registry.cursor() as cr:
+        configs = _select(cr, instance_id)
+        for config in configs:
+            log_problems(config)
+        ids = [config.id for config in configs if not config.problems]
+        if not force and ids:
+            cr.execute(
+                "SELECT instance_id FROM ha_instance_status"
+                " WHERE instance_id = ANY(%s) AND request_date >"
+                " (now() AT TIME ZONE 'UTC') - %s * interval '1 second'",
+                (ids, RESTART_COOLDOWN_S),
+            )
+            cooling = {row[0] for row in cr.fetchall()}
+            for id_ in cooling:
+                _logger.info(
+                    "Restarted less than %d s ago; not again. instance_id=%s",
+                    RESTART_COOLDOWN_S,
+                    id_,
+                )
+            ids = [id_ for id_ in ids if id_ not in cooling]
+        _request(
+            cr,
+            ids,
+            "stop_requested = FALSE, request_seq = coalesce(request_seq, 0) + 1,"
+            " auth_fingerprint = NULL, request_date = now() AT TIME ZONE 'UTC'",
+        )
+    return bool(ids)
+
+
+def is_websocket_service_running(env, instance_id=None) -> bool:
+    """Whether an owner holds the instance and its heartbeat is at most 30 s old.
+
+    :param int instance_id: without it: whether every active, complete instance
+        runs (False when there is none)
+    """
+    with env.registry.cursor() as cr:
+        ids = [
+            config.id
+            for config in _select(cr, instance_id)
+            if instance_id or not config.problems
+        ]
+        statuses = link_status.read(cr, ids)
+        return bool(ids) and all(statuses[id_].running for id_ in ids)
+
+
+def get_websocket_service_status(env, instance_id) -> dict:
+    """The true condition of one link, for people and tools.
+
+    :return: a dict with ``state`` (as ``connection_state``), ``message``,
+        ``remedy``, ``cause``, ``last_error``, ``owner`` (``host``, ``pid``,
+        ``role``; None when nobody owns it), ``connected_since`` (UTC datetime),
+        ``heartbeat`` (UTC datetime) and ``heartbeat_age`` (seconds); all None
+        but ``state`` (``unknown``) for an instance that does not exist
+    """
+    with env.registry.cursor() as cr:
+        return link_status.describe(env, cr, instance_id)
+
+
+def _select(cr, instance_id, active_only=True):
+    """The committed configurations of one instance or of all active ones."""
+    return [
+        config
+        for config in read_instances(_executor(cr))
+        if (config.active or not active_only)
+        and (not instance_id or config.id == instance_id)
+    ]
+
+
+def _executor(cr):
+    def execute(query):
+        cr.execute(query)
+        return cr.fetchall()
+
+    return execute
+
+
+def _request(cr, instance_ids, assignments: str) -> None:
+    """Leave a request in the status rows; the notification follows the commit."""
+    if instance_ids:
+        cr.execute("SET LOCAL lock_timeout = '5s'")
+        cr.execute(
+            f"UPDATE ha_instance_status SET {assignments} WHERE instance_id = ANY(%s)",
+            (list(instance_ids),),
+        )
+    notify(cr)
+
+
+def notify(cr) -> None:
+    """Tell every supervising process, once this transaction is committed.
+
+    PostgreSQL binds the notification to the commit itself: a rollback sends
+    nothing.
+    """
+    cr.execute("SELECT pg_notify(%s, 'changed')", (CHANNEL,))
+
+
+# This process -------------------------------------------------------------------
+
+
+class _Process:
+    """The monitors of this process, one per database. Not a source of truth."""
+
+    def __init__(self):
+        self._reset()
+        self._armed = False
+
+    def _reset(self):
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._databases: set[str] = set()
+        self._monitors: dict[str, WebSocketMonitorService] = {}
+        self._closing = False
+        self._watching = False
+
+    def after_fork(self):
+        """Threads do not survive a fork, and a lock may be held by one of them."""
+        databases = set(self._databases)
+        self._reset()
+        self._databases = databases
+
+    def arm(self) -> None:
+        """Prepare supervision; starts nothing and touches no database."""
+        if self._armed:
+            return
+        self._armed = True
+        os.register_at_fork(after_in_child=self.after_fork)
+        odoo_server.CommonServer.on_stop(_stop_with_server)
+        _hook_workers(odoo_server.Worker)
+
+    def attach(self, dbname: str) -> None:
+        """Supervise a database from here on, if this process is one that may."""
+        self.arm()
+        with self._lock:
+            self._databases.add(dbname)
+        self.start()
+
+    def start(self) -> None:
+        """Start a monitor for each known database that has none."""
+        role = process_role.current_role()
+        if role is None:
+            return
+        with self._lock:
+            if self._closing:
+                return
+            self._watch_main_thread()
+            for dbname in sorted(self._databases):
+                monitor = self._monitors.get(dbname)
+                if monitor is None or not monitor.is_alive():
+                    monitor = WebSocketMonitorService(dbname, role)
+                    self._monitors[dbname] = monitor
+                    start_thread(monitor)
+
+    def stop(self) -> bool:
+        """End all monitors and their links; used when the process ends."""
+        with self._lock:
+            self._closing = True
+            monitors = [m for m in self._monitors.values() if m.is_alive()]
+        for monitor in monitors:
+            monitor.request_stop()
+        deadline = time.monotonic() + SHUTDOWN_LIMIT_S
+        for monitor in monitors:
+            monitor.join(max(0.0, deadline - time.monotonic()))
+        return bool(monitors)
+
+    def detach(self, dbname: str) -> None:
+        """End supervision of one database here, e.g. at uninstall."""
+        with self._lock:
+            self._databases.discard(dbname)
+            monitor = self._monitors.pop(dbname, None)
+        if monitor is not None and monitor.is_alive():
+            monitor.request_stop()
+            monitor.join(SHUTDOWN_LIMIT_S)
+
+    def wake(self, dbname: str) -> None:
+        """Let this process's monitor of a database look at once."""
+        monitor = self._monitors.get(dbname)
+        if monitor is not None:
+            monitor.wake()
+
+    def _watch_main_thread(self) -> None:
+        """Stop when the main thread ends without a word.
+
+        Odoo calls no ``on_stop`` when it is stopped during a preload or an
+        installation, and ``atexit`` runs only after non-daemon threads have ended.
+        A daemon, because Odoo waits a second for every other thread; it holds no
+        transaction and is needed only while the others are there.
+        """
+        if self._watching:
+            return
+        self._watching = True
+        watcher = threading.Thread(
+            target=self._stop_after_main, name="HomeAssistantMainWatch", daemon=True
+        )
+        start_thread(watcher)
+
+    def _stop_after_main(self) -> None:
+        threading.main_thread().join()
+        self.stop()
+
+
+_process = _Process()
+
+
+def arm() -> None:
+    """Prepare supervision in this process; see ``post_load_hook``."""
+    _process.arm()
+
+
+def attach(dbname: str) -> None:
+    """A registry with the addon was loaded: supervise its links from here."""
+    _process.attach(dbname)
+
+
+def detach(dbname: str) -> None:
+    """The addon leaves this database: end what runs for it here."""
+    _process.detach(dbname)
+
+
+def _stop_with_server() -> None:
+    if _process._pid == os.getpid():
+        _process.stop()
+
+
+def _hook_workers(worker_class) -> None:
+    """Let prefork workers begin and end supervision; the master does neither.
+
+    A worker never runs ``on_stop``, and a thread that goes on would keep it from
+    being replaced. ``signal.signal`` would take Odoo's own handlers away.
+    """
+    original_start, original_stop = worker_class.start, worker_class.stop
+
+    def start(self):
+        original_start(self)
+        try:
+            process_role.remember_worker(self)
+            _process.start()
+        except Exception:
+            _logger.exception("Supervision cannot start in worker %s", os.getpid())
+
+    def stop(self):
+        try:
+            _process.stop()
+        except Exception:
+            _logger.exception("Supervision cannot end in worker %s", os.getpid())
+        original_stop(self)
+
+    worker_class.start, worker_class.stop = start, stop

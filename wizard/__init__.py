@@ -1,0 +1,1 @@
+from . import ha_service_call
