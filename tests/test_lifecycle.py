@@ -1,0 +1,210 @@
+"""Start and stop of real Odoo servers with real threads."""
+
+import signal
+import socket
+import threading
+import time
+
+import psutil
+
+from odoo.tests import tagged
+
+from .common import LifecycleCase, wait_until
+from .fake_ha import FakeHomeAssistant
+
+STOP_LIMIT_S = 3
+
+
+class BlackHole:
+    """A server that accepts connections and never says a word."""
+
+    def __init__(self, test):
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        test.addCleanup(self._listener.close)
+        self.port = self._listener.getsockname()[1]
+        self.token = "never-asked-for-0123456789"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.tls_url = f"https://127.0.0.1:{self.port}"
+
+
+@tagged("post_install", "-at_install")
+class TestOneProcess(LifecycleCase):
+    def setUp(self):
+        super().setUp()
+        self.ha = FakeHomeAssistant()
+        self.ha.add_entity("light.kitchen", "off", registry_id="r1")
+        self.enterContext(self.ha)
+
+    def assertEndsSoon(self, server, signal_number=signal.SIGTERM):
+        started = time.monotonic()
+        server.signal(signal_number)
+        code = server.wait(20)
+        elapsed = time.monotonic() - started
+        self.assertLess(elapsed, STOP_LIMIT_S, server.log[-3000:])
+        return code
+
+    def test_link_comes_up_without_a_visitor_and_ends_with_a_close_frame(self):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(signal=number):
+                server = self.server("-d", database.name)
+                self.wait_state(database, instance_id, "connected")
+                self.assertEqual(
+                    self.states_in_odoo(database), {"light.kitchen": "off"}
+                )
+                self.assertEndsSoon(server, number)
+                self.assertEqual(self.link_state(database, instance_id), "stopped")
+                wait_until(lambda: not self.ha.connections)
+        self.assertEqual(self.ha.most_connections, 1)
+        self.assertNotIn(1006, self.ha.close_codes)
+        self.assertEqual(len(self.ha.close_codes), 2)
+
+    def test_log_names_what_happens(self):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        broken = self.add_instance(
+            database, self.ha, "Guest HA", api_url=None, api_token_stored="short"
+        )
+        server = self.server("-d", database.name)
+        self.wait_state(database, instance_id, "connected")
+        for line in (
+            "INFO .*\\[post_load_hook\\] ",
+            "INFO .*\\[start_websocket_service\\] Found 2 active instance\\(s\\)",
+            f"INFO .*Instance {instance_id} \\(My HA\\) configuration OK\\. Starting"
+            f" WebSocket service\\.\\.\\. instance_id={instance_id}",
+            f"ERROR .*\\[CRITICAL\\] Instance {broken} \\(Guest HA\\): API URL is empty!"
+            " Cannot start WebSocket service\\. Please configure the instance\\."
+            f" instance_id={broken}",
+            f"ERROR .*\\[CRITICAL\\] Instance {broken} \\(Guest HA\\): Token too short"
+            " \\(len=5\\)!",
+            f"INFO .*WebSocket thread started for {database.name} instance"
+            f" {instance_id} \\(My HA\\) with URL: {self.ha.url}"
+            f" instance_id={instance_id}",
+        ):
+            server.wait_log(line, 10)
+        self.assertEqual(server.log.count("[post_load_hook]"), 1)
+        self.assertNotIn(self.ha.token, server.log)
+
+    def test_no_instance_is_said_once(self):
+        database = self.database()
+        server = self.server("-d", database.name)
+        server.wait_log(
+            f"INFO .*No active HA instances found for database {database.name}"
+        )
+        self.assertEndsSoon(server)
+
+    def test_stops_in_time_whatever_the_links_are_doing(self):
+        """50 instances: healthy, refused, mute, in a TLS handshake."""
+        database = self.database()
+        hole = BlackHole(self)
+        ids = [
+            self.add_instance(database, self.ha, f"Healthy {number}")
+            for number in range(20)
+        ]
+        refused = socket.create_server(("127.0.0.1", 0))
+        port = refused.getsockname()[1]
+        refused.close()
+        for number in range(10):
+            self.add_instance(
+                database, self.ha, f"Off {number}", api_url=f"http://127.0.0.1:{port}"
+            )
+            self.add_instance(database, hole, f"Mute {number}")
+            self.add_instance(database, hole, f"TLS {number}", api_url=hole.tls_url)
+        server = self.server("-d", database.name)
+        for instance_id in ids:
+            self.wait_state(database, instance_id, "connected")
+        server.wait_log("Link of instance Off 9 is down")
+        self.assertEndsSoon(server)
+        self.assertNotIn("does not end", server.log)
+        self.assertEqual(len(self.ha.close_codes), 20)
+        self.assertNotIn(1006, self.ha.close_codes)
+
+    def test_stops_in_time_while_a_table_is_locked(self):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        server = self.server("-d", database.name)
+        self.wait_state(database, instance_id, "connected")
+        connection = database.connect()
+        self.addCleanup(connection.close)
+        with connection.cursor() as cr:
+            cr.execute("LOCK ha_entity_state IN ACCESS EXCLUSIVE MODE")
+        self.ha.set_state("light.kitchen", "on")
+        server.wait_log("waits for the database")
+        self.ha.set_state("light.kitchen", "off")
+        self.assertEndsSoon(server)
+        wait_until(lambda: not self.ha.connections)
+        self.assertNotIn(1006, self.ha.close_codes)
+
+    def test_second_signal_still_forces_the_end(self):
+        """Odoo's own handlers stay in place."""
+        database = self.database()
+        self.add_instance(database, self.ha)
+        server = self.server("-d", database.name)
+        server.wait_log("Connected to Home Assistant")
+        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGTERM)
+        server.wait(10)
+        self.assertIn("shutdown", server.log)
+
+    def test_stops_during_preload_and_installation(self):
+        """There Odoo calls no on_stop and holds the lock of its registries."""
+        for arguments in (("-u", "base"), ("-i", "contacts"), ()):
+            with self.subTest(arguments=arguments):
+                database = self.database()
+                instance_id = self.add_instance(database, self.ha)
+                server = self.server("-d", database.name, *arguments)
+                server.wait_log("\\[post_load_hook\\]")
+                if not arguments:
+                    # The last moment of a preload: threads run, requests do not.
+                    server.wait_log("WebSocket thread started")
+                self.assertEndsSoon(server)
+                self.assertNotEqual(
+                    self.link_state(database, instance_id), "connected"
+                )
+
+    def test_commands_start_no_thread(self):
+        database = self.database()
+        self.add_instance(database, self.ha)
+        script = (
+            "import threading\nprint('THREADS', [t.name for t in threading.enumerate()"
+            " if 'Assistant' in t.name or 'WebSocket' in t.name])\n"
+        )
+        shell = self.run_odoo("shell", "-d", database.name, script=script)
+        self.assertIn("THREADS []", shell.stdout)
+        self.assertEqual(shell.returncode, 0)
+        once = self.run_odoo("-d", database.name, "--stop-after-init")
+        self.assertEqual(once.returncode, 0, once.stderr)
+        self.assertEqual(self.ha.total_connections, 0)
+
+    def test_killed_server_leaves_nothing_that_keeps_the_next_from_working(self):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        server = self.server("-d", database.name)
+        self.wait_state(database, instance_id, "connected")
+        server.process.kill()
+        server.wait()
+        self.ha.set_state("light.kitchen", "on")
+        database.sql("UPDATE ha_instance_status SET state = 'waiting'")
+        self.server("-d", database.name)
+        self.wait_state(database, instance_id, "connected")
+        wait_until(lambda: self.states_in_odoo(database) == {"light.kitchen": "on"})
+        self.assertEqual(
+            database.value("SELECT epoch FROM ha_instance_status"), 2
+        )
+
+    def test_threads_are_as_documented(self):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        server = self.server("-d", database.name)
+        self.wait_state(database, instance_id, "connected")
+        # SIGQUIT makes Odoo write all threads into the log.
+        server.signal(signal.SIGQUIT)
+        server.wait_log("WebSocketMonitor")
+        server.wait_log(
+            f"HomeAssistantWebSocket-{database.name}-Instance-{instance_id}"
+        )
+        self.assertGreater(psutil.Process(server.process.pid).num_threads(), 3)
+        self.assertEndsSoon(server)
+        names = {thread.name for thread in threading.enumerate()}
+        self.assertNotIn("WebSocketMonitor", names)
