@@ -1,2 +1,2 @@
 from . import models, wizard
-from .hooks import post_load_hook, uninstall_hook
+from .hooks import post_init_hook, post_load_hook, uninstall_hook

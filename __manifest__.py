@@ -25,6 +25,10 @@
         "wizard/ha_service_call_views.xml",
         "views/ha_menus.xml",
     ],
+    "assets": {
+        "web.assets_backend": ["odoo_ha_addon/static/src/**/*"],
+    },
     "post_load": "post_load_hook",
+    "post_init_hook": "post_init_hook",
     "uninstall_hook": "uninstall_hook",
 }

@@ -20,6 +20,12 @@ def post_load_hook():
         _logger.exception("[post_load_hook] Supervision cannot be prepared")
 
 
+def post_init_hook(env):
+    """Let the administrators who can install the addon also configure it."""
+    administrators = env.ref("base.group_system").all_user_ids
+    env.ref("odoo_ha_addon.group_ha_manager").user_ids |= administrators
+
+
 def uninstall_hook(env):
     """End what runs for this database here and remove the heartbeats.
 

@@ -52,6 +52,7 @@ class FakeHomeAssistant:
         self.banned = False  # 403 to everything
         self.http_status = None  # answer everything with it, as a broken proxy
         self.redirect_to = None
+        self.missing = ()  # 404 to paths that end so
         self.upgrade_status = None  # refuse WebSocket only, as a strict proxy
         self.answer_delay = 0.0  # seconds before each WebSocket answer
         self.service_delay = 0.0
@@ -251,6 +252,8 @@ class FakeHomeAssistant:
             raise web.HTTPForbidden()
         if self.redirect_to:
             raise web.HTTPMovedPermanently(self.redirect_to)
+        if self.missing and request.path.endswith(self.missing):
+            raise web.HTTPNotFound()
         if self.http_status:
             return web.Response(status=self.http_status, text="<h1>proxy</h1>")
         if self.upgrade_status and request.path.endswith("/websocket"):

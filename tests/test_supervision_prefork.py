@@ -1,0 +1,215 @@
+"""Supervision in prefork servers: who owns a link, and who takes it over."""
+
+import os
+import signal
+import time
+
+import psutil
+
+from odoo.tests import tagged
+
+from .common import LifecycleCase, wait_until
+from .fake_ha import FakeHomeAssistant
+
+TAKEOVER_LIMIT_S = 5
+HANDOVER_LIMIT_S = 2
+START_LIMIT_S = 15
+COLD_START_LIMIT_S = 75
+
+
+class PreforkCase(LifecycleCase):
+    def setUp(self):
+        super().setUp()
+        self.ha = self.home_assistant()
+
+    def home_assistant(self):
+        ha = FakeHomeAssistant()
+        ha.add_entity("light.kitchen", "off", registry_id="r1")
+        return self.enterContext(ha)
+
+    def owner(self, database):
+        """(pid, role) of the process that holds the only instance, or None."""
+        rows = database.sql(
+            "SELECT owner_pid, owner_role FROM ha_instance_status s WHERE EXISTS ("
+            " SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+            " WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted"
+            " AND d.datname = current_database() AND l.objid = s.instance_id::oid)"
+        )
+        return rows[0] if rows else None
+
+    def wait_new_owner(self, database, instance_id, old_pid, limit):
+        """Wait for another owner whose link is up; return its pid and role."""
+        started = time.monotonic()
+        connections = self.ha.total_connections
+
+        def taken_over():
+            owner = self.owner(database)
+            return owner and owner[0] != old_pid and owner
+
+        owner = wait_until(taken_over, limit, "a new owner")
+        remaining = limit - (time.monotonic() - started)
+        wait_until(
+            lambda: self.ha.total_connections > connections, remaining, "a connection"
+        )
+        self.wait_state(database, instance_id, "connected")
+        return owner
+
+    def assertLinkAgrees(self, database):
+        state = "on" if self.states_in_odoo(database)["light.kitchen"] == "off" else "off"
+        self.ha.set_state("light.kitchen", state)
+        wait_until(
+            lambda: self.states_in_odoo(database) == {"light.kitchen": state},
+            10,
+            "the changed state",
+        )
+
+    def assertEndsSoon(self, server, limit=3):
+        started = time.monotonic()
+        server.signal(signal.SIGTERM)
+        server.wait(20)
+        self.assertLess(time.monotonic() - started, limit, server.log[-3000:])
+
+
+@tagged("post_install", "-at_install")
+class TestPrefork(PreforkCase):
+    def start(self, *arguments):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        server = self.server("-d", database.name, "--workers=2", *arguments)
+        self.wait_state(database, instance_id, "connected", START_LIMIT_S + 10)
+        return database, instance_id, server
+
+    def test_a_cron_worker_owns_the_link_and_nobody_else_connects(self):
+        database, instance_id, server = self.start()
+        pid, role = self.owner(database)
+        self.assertEqual(role, "cron")
+        self.assertIn(pid, server.workers("WorkerCron"))
+        self.assertLinkAgrees(database)
+        # Longer than an HTTP worker waits before it would step in.
+        time.sleep(5)
+        self.assertEqual(self.ha.total_connections, 1)
+        self.assertEndsSoon(server)
+        wait_until(lambda: not self.ha.connections)
+        self.assertEqual(self.ha.most_connections, 1)
+        self.assertNotIn(1006, self.ha.close_codes)
+
+    def test_killed_owner_is_replaced(self):
+        database, instance_id, server = self.start()
+        pid, _role = self.owner(database)
+        os.kill(pid, signal.SIGKILL)
+        self.wait_new_owner(database, instance_id, pid, TAKEOVER_LIMIT_S)
+        self.assertLinkAgrees(database)
+        self.assertEqual(self.ha.most_connections, 1)
+
+    def test_recycled_owner_hands_over(self):
+        database, instance_id, server = self.start()
+        pid, _role = self.owner(database)
+        os.kill(pid, signal.SIGINT)  # as the master asks a worker to end
+        self.wait_new_owner(database, instance_id, pid, HANDOVER_LIMIT_S)
+        wait_until(lambda: not psutil.pid_exists(pid), 5, "the worker's end")
+        self.assertLinkAgrees(database)
+        self.assertEqual(self.ha.most_connections, 1)
+        self.assertNotIn(1006, self.ha.close_codes)
+        self.assertIn("exiting", server.log)
+
+    def test_without_cron_workers_an_http_worker_steps_in(self):
+        database, instance_id, server = self.start("--max-cron-threads=0")
+        pid, role = self.owner(database)
+        self.assertEqual(role, "http")
+        os.kill(pid, signal.SIGKILL)
+        self.wait_new_owner(database, instance_id, pid, TAKEOVER_LIMIT_S)
+        self.assertEqual(self.ha.most_connections, 1)
+
+    def test_one_cron_worker_killed(self):
+        database, instance_id, server = self.start("--max-cron-threads=1")
+        pid, role = self.owner(database)
+        self.assertEqual(role, "cron")
+        os.kill(pid, signal.SIGKILL)
+        self.wait_new_owner(database, instance_id, pid, TAKEOVER_LIMIT_S)
+        self.assertLinkAgrees(database)
+
+    def test_limit_request_recycles_an_owning_http_worker(self):
+        database, instance_id, server = self.start(
+            "--max-cron-threads=0", "--limit-request=10"
+        )
+        pid, _role = self.owner(database)
+        for _attempt in range(60):
+            if not psutil.pid_exists(pid):
+                break
+            server.execute(database.name, "res.users", "search_count", [])
+        wait_until(lambda: not psutil.pid_exists(pid), 10, "the worker's end")
+        self.wait_state(database, instance_id, "connected")
+        self.assertLinkAgrees(database)
+        self.assertEqual(self.ha.most_connections, 1)
+
+    def test_reload_on_sighup(self):
+        database, instance_id, server = self.start()
+        master = server.process.pid
+        connections = self.ha.total_connections
+        server.signal(signal.SIGHUP)
+        wait_until(
+            lambda: self.ha.total_connections > connections, 30, "a new connection"
+        )
+        self.wait_state(database, instance_id, "connected")
+        self.assertLinkAgrees(database)
+        self.assertEqual(self.ha.most_connections, 1)
+        self.addCleanup(self.kill_family_of, server)
+        self.assertTrue(master)
+
+    def kill_family_of(self, server):
+        """After a reload the master is another process, in the same session."""
+        session = os.getsid(server.process.pid) if server.process.poll() is None else 0
+        for process in psutil.process_iter(["pid"]):
+            try:
+                if session and os.getsid(process.pid) == session:
+                    process.kill()
+            except (psutil.NoSuchProcess, ProcessLookupError):
+                continue
+
+
+@tagged("post_install", "-at_install")
+class TestPreforkWithoutDatabase(PreforkCase):
+    """Nothing is preloaded: supervision begins with a scheduled action or request."""
+
+    def start(self, *arguments, visit=False):
+        other_ha = self.home_assistant()
+        databases = []
+        for ha in (self.ha, other_ha):
+            database = self.database()
+            databases.append((database, self.add_instance(database, ha)))
+        names = "|".join(database.name for database, _ in databases)
+        server = self.server("--workers=2", f"--db-filter=^({names})$", *arguments)
+        server.wait_http()
+        if visit:
+            for database, _ in databases:
+                server.execute(database.name, "res.users", "search_count", [])
+        for database, instance_id in databases:
+            self.wait_state(database, instance_id, "connected", COLD_START_LIMIT_S)
+        self.assertEqual((self.ha.most_connections, other_ha.most_connections), (1, 1))
+        return databases, server
+
+    def test_two_cron_workers(self):
+        databases, server = self.start("--max-cron-threads=2")
+        (database, instance_id), _other = databases
+        pid, role = self.owner(database)
+        self.assertEqual(role, "cron")
+        self.assertEndsSoon(server)
+        self.assertNotIn(1006, self.ha.close_codes)
+
+    def test_one_cron_worker(self):
+        databases, server = self.start("--max-cron-threads=1")
+        (database, instance_id), _other = databases
+        pid, _role = self.owner(database)
+        os.kill(pid, signal.SIGINT)
+        wait_until(
+            lambda: (self.owner(database) or (pid,))[0] != pid,
+            COLD_START_LIMIT_S,
+            "a new owner",
+        )
+        self.wait_state(database, instance_id, "connected")
+        self.assertEqual(self.ha.most_connections, 1)
+
+    def test_http_workers_only_and_one_request(self):
+        databases, server = self.start("--max-cron-threads=0", visit=True)
+        (database, _instance_id), _other = databases
+        self.assertEqual(self.owner(database)[1], "http")
