@@ -149,6 +149,11 @@ class LinkBuffer:
             self._running = False
             self.alive_at = None
 
+    @property
+    def pending(self) -> int:
+        """How many changed states wait to be written."""
+        return len(self._states)
+
     # What the writer calls ------------------------------------------------
 
     def drain(self) -> Batch:

@@ -34,7 +34,7 @@ from .exceptions import (
     readable,
 )
 from .stream import Stream
-from .tls import make_tls_context
+from .tls import bundle_error, make_tls_context
 from .transport import Canceller, open_socket
 from .upgrade import upgrade
 
@@ -76,12 +76,7 @@ class HaConnection:
         try:
             tls = make_tls_context(config.verify_ssl) if config.is_tls else None
         except OSError as error:
-            raise CannotConnect(
-                causes.TLS_HANDSHAKE,
-                host=config.host,
-                port=config.port,
-                detail=readable(f"CA bundle: {error}"),
-            ) from None
+            raise bundle_error(error, config.host, config.port) from None
         sock = open_socket(
             config.host,
             config.port,

@@ -11,7 +11,7 @@ from . import causes
 from .config_check import LinkConfig
 from .connection import HaConnection
 from .const import STATE_RUNNING
-from .exceptions import CannotConnect, CommandTimeout, ConnectionLost, HaError
+from .exceptions import CannotConnect, CommandTimeout, ConnectionLost, HaError, ProtocolError
 from .rest import RestClient
 from .tls import make_tls_context
 from .transport import Canceller, open_socket
@@ -87,6 +87,11 @@ class _Probe:
             return client.get_config(self._left())
         except CommandTimeout:
             raise CannotConnect(causes.TIMEOUT, **self._where) from None
+        except ProtocolError as error:
+            detail = str(error.params.get("detail", ""))
+            raise CannotConnect(
+                causes.NOT_HOME_ASSISTANT, **self._where, status=0, detail=detail
+            ) from None
         except ConnectionLost:
             # How Home Assistant's own TLS server answers plain HTTP.
             if not self._config.is_tls and self._speaks_tls():

@@ -17,15 +17,13 @@ from .config_check import LinkConfig
 from .const import REST_ANSWER_TIMEOUT, REST_CONNECT_TIMEOUT, REST_LIMIT_BYTES
 from .exceptions import (
     AuthenticationFailed,
-    CannotConnect,
     CommandError,
-    CommandTimeout,
     HaError,
     ProtocolError,
     readable,
 )
 from .rest_errors import typed_error
-from .tls import make_tls_context
+from .tls import bundle_error, make_tls_context
 from .upgrade import USER_AGENT, refusal
 
 _CHUNK = 64 * 1024
@@ -49,35 +47,36 @@ class _TlsAdapter(HTTPAdapter):
         conn.cert_reqs = self._cert_reqs
 
 
-def make_session(verify: bool = True) -> requests.Session:
-    """A session without proxies and .netrc, whose entries would replace the
-    Authorization header. Raises :class:`CannotConnect` for an unreadable CA bundle.
+def make_session(config: LinkConfig) -> requests.Session:
+    """A pooled session that trusts what WebSocket connections trust.
+
+    Without proxies and .netrc, whose entries would replace the Authorization
+    header. Raises :class:`CannotConnect` for a CA bundle that cannot be read.
     """
     session = requests.Session()
     session.trust_env = False
-    session.verify = verify
+    session.verify = config.verify_ssl
     session.headers["User-Agent"] = USER_AGENT
-    try:
-        session.mount("https://", _TlsAdapter(verify))
-    except OSError as error:
-        detail = readable(f"CA bundle: {error}")
-        raise CannotConnect(
-            causes.TLS_HANDSHAKE, host="", port=0, detail=detail
-        ) from None
+    if config.is_tls:
+        try:
+            session.mount("https://", _TlsAdapter(config.verify_ssl))
+        except OSError as error:
+            raise bundle_error(error, config.host, config.port) from None
     return session
 
 
 class RestClient:
-    """REST calls for one configuration; thread-safe as far as ``requests`` is.
+    """REST calls for one configuration, from any thread.
 
-    ``session`` may be shared by clients with the same ``verify_ssl``.
+    Keep it: connections are pooled. Time limits hold per read, so a peer that
+    trickles a header can exceed them; :mod:`service_call` has strict ones.
     """
 
     def __init__(
         self, config: LinkConfig, session: requests.Session | None = None
     ) -> None:
         self._config = config
-        self._session = session or make_session(config.verify_ssl)
+        self._session = session or make_session(config)
         self._where: dict[str, str | int] = {"host": config.host, "port": config.port}
 
     def close(self) -> None:

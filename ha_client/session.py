@@ -90,6 +90,7 @@ class LinkSession:
         # Full lists were delivered / are on their way since it runs or we started
         self._lists_fresh = False
         self._lists_coming = False
+        self._registered: set[str] = set()  # entity ids with a registry entry
         # States held back until a rename is known; None = nothing is held
         self._held: list[StateChanges] | None = None
 
@@ -204,12 +205,21 @@ class LinkSession:
 
     def _on_registry_event(self, kind: str, event: dict[str, Any]) -> None:
         data = event.get("data")
-        renamed = bool(isinstance(data, dict) and data.get("old_entity_id"))
-        if renamed and self._synced and self._held is None:
-            # The states of the old and the new id must not get ahead of the news
-            # that both are one entity.
+        if isinstance(data, dict) and data.get("old_entity_id"):
+            self._hold_states()
+        self._dirty.mark([kind], self._clock())
+
+    def _hold_states(self) -> None:
+        """Fetch the entity registry before more states are told.
+
+        For a rename: the states of the old and the new id must not get ahead of
+        the news that both are one entity. Its event comes before the states in
+        2024.3 and after them in 2025.4, so a registered entity that disappears
+        counts as one too.
+        """
+        self._dirty.mark(["entity"], self._clock(), urgent=True)
+        if self._synced and self._held is None:
             self._held = []
-        self._dirty.mark([kind], self._clock(), urgent=renamed)
 
     def _fetch_registries(self) -> None:
         marked = self._dirty.take()
@@ -229,6 +239,8 @@ class LinkSession:
         fetched, self._fetching = self._fetching, {}
         for fetched_kind, rows in fetched.items():
             self._sink.on_registry(fetched_kind, rows or [])
+            if fetched_kind == "entity":
+                self._registered = {row.entity_id for row in rows or []}
         self._lists_fresh = self._lists_fresh or self._lists_coming
         if self._lists_fresh and not self._subscribed:
             self._subscribe_entities()
@@ -255,6 +267,8 @@ class LinkSession:
         if changes.complete:
             self._has_snapshot = True
             self._results.pop(_SNAPSHOT, None)
+        if not self._registered.isdisjoint(changes.removed):
+            self._hold_states()
         if self._held is not None:
             self._held.append(changes)
         elif self._synced and self._running:

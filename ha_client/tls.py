@@ -11,6 +11,9 @@ certifi's list only on a system without a store of its own.
 import os
 import ssl
 
+from . import causes
+from .exceptions import CannotConnect, readable
+
 
 def make_tls_context(verify: bool = True) -> ssl.SSLContext:
     """A client context; ``verify=False`` accepts any certificate.
@@ -41,3 +44,9 @@ def _has_store(context: ssl.SSLContext) -> bool:
     # A directory of hashed certificates is read on demand and counts as 0.
     directory = ssl.get_default_verify_paths().capath
     return bool(directory and os.listdir(directory))
+
+
+def bundle_error(error: OSError, host: str, port: int) -> CannotConnect:
+    """The typed form of a CA bundle that cannot be read."""
+    detail = readable(f"CA bundle: {error}")
+    return CannotConnect(causes.TLS_HANDSHAKE, host=host, port=port, detail=detail)

@@ -5,6 +5,7 @@ from odoo import api, fields, models
 from .common import causes
 
 RETENTION_DAYS = 90
+MAX_EVENTS = 5000  # per instance, whatever flaps
 
 
 class HaConnectionEvent(models.Model):
@@ -53,3 +54,7 @@ class HaConnectionEvent(models.Model):
     def _gc_events(self):
         limit = fields.Datetime.now() - timedelta(days=RETENTION_DAYS)
         self.search([("date", "<", limit)], limit=10000).unlink()
+        for _instance, ids in self._read_group(
+            [], ["instance_id"], ["id:array_agg"], [("__count", ">", MAX_EVENTS)]
+        ):
+            self.browse(sorted(ids)[:-MAX_EVENTS]).unlink()

@@ -44,6 +44,7 @@ class HaInstanceStatus(models.Model):
     request_seq = fields.Integer(readonly=True, default=0)
     request_date = fields.Datetime(readonly=True)
     auth_fingerprint = fields.Char(readonly=True)
+    diagnostics = fields.Json(readonly=True)
     write_date = fields.Datetime(string="Last Update", readonly=True)
     heartbeat = fields.Datetime(related="instance_id.last_heartbeat")
 

@@ -226,6 +226,14 @@ EXPLANATIONS = {
     "restart_requested": (_lt("Somebody asked for a restart."), ""),
     "thread_ended": (_lt("The connection's thread had ended."), ""),
     "server_stopped": (_lt("The Odoo process ended."), ""),
+    "database_lost": (_lt("The connection to the database was lost."), ""),
+    "balanced": (_lt("Another Odoo process takes its share of instances."), ""),
+    "unconfirmed": (_lt("This database turned out to be a copy."), ""),
+    "lease_lost": (_lt("Another Odoo process owns the instance now."), ""),
+    "taken_over": (
+        _lt("Taken over from process %(pid)s on %(host)s, which did not end properly."),
+        "",
+    ),
     CONFIG_CHANGED: (_lt("%(user)s changed %(fields)s."), ""),
     CREATED: (_lt("%(user)s created the instance."), ""),
 }

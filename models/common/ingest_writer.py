@@ -20,7 +20,7 @@ from ...ha_client.buffer import Batch, LinkBuffer
 from ...ha_client.entity_filter import EntityFilter
 from . import heartbeat
 from .ingest_sql import write_batch
-from .ownership import connect, cut
+from .ownership import BUSY, connect, cut
 from .thread_tools import prepare_thread
 
 _logger = logging.getLogger(__name__)
@@ -31,14 +31,8 @@ IDLE_WAIT_S = 1.0
 LOCK_TIMEOUT_MS = 2000
 RETRY_PAUSE_S = 1.0
 
-# The table or row is busy: try the same batch again.
-_BUSY = (
-    psycopg2.errors.LockNotAvailable,
-    psycopg2.errors.QueryCanceled,
-    psycopg2.errors.DeadlockDetected,
-    psycopg2.errors.SerializationFailure,
-    psycopg2.errors.ForeignKeyViolation,  # a user deleted a record meanwhile
-)
+# A user may delete a record between two statements of ours; try again then, too.
+_RETRY = (*BUSY, psycopg2.errors.ForeignKeyViolation)
 
 
 class Fenced(Exception):
@@ -77,6 +71,7 @@ class IngestWriter(threading.Thread):
         self._wake = threading.Event()
         self._urgent = threading.Event()  # stop or detach: do not pace
         self._stopping = False
+        self._given_up = False
         self._connection = None
         self._backoff = Backoff(cap=10.0)
 
@@ -115,7 +110,8 @@ class IngestWriter(threading.Thread):
         self.wake()
 
     def force_stop(self) -> None:
-        """Give up the transaction that is under way; its batch is lost."""
+        """Give up what is under way and what waits; Home Assistant still has it."""
+        self._given_up = True
         connection = self._connection
         if connection is not None:
             cut(connection)
@@ -132,7 +128,8 @@ class IngestWriter(threading.Thread):
                 written = self._round()
                 pause = FLUSH_INTERVAL_S if written else RETRY_PAUSE_S
                 self._urgent.wait(max(0.0, started + pause - time.monotonic()))
-            self._round()
+            if not self._given_up:
+                self._round()
         finally:
             for _link, done in self._detaching:
                 done.set()
@@ -209,7 +206,7 @@ class IngestWriter(threading.Thread):
         except Fenced:
             link.fenced = True
             self._on_fenced(link.instance_id)
-        except _BUSY as error:
+        except _RETRY as error:
             link.buffer.restore(batch)
             self._log_failure(link, "waits for the database", error)
             return False
@@ -290,7 +287,7 @@ class IngestWriter(threading.Thread):
             except Fenced:
                 link.fenced = True
                 self._on_fenced(link.instance_id)
-            except _BUSY as error:
+            except _RETRY as error:
                 self._log_failure(link, "cannot write its heartbeat", error)
 
     def _log_failure(self, link: WriterLink, what: str, error: Exception) -> None:

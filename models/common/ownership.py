@@ -10,17 +10,15 @@ without a sign when the connection is borrowed by somebody else.
 """
 
 import contextlib
-import logging
 import os
 import select
 import socket
 
 import psycopg2
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 
 from odoo.sql_db import connection_info_for
 
-_logger = logging.getLogger(__name__)
+from .process_role import HTTP_WORKER
 
 CHANNEL = "odoo_ha_addon"
 LOCK_CLASS = 0x6F686101  # first key of our advisory locks; the second is the id
@@ -29,13 +27,44 @@ CONNECT_TIMEOUT_S = 2
 LOCK_TIMEOUT_MS = 2000
 STATEMENT_TIMEOUT_MS = 5000
 
-# An instance is held when its lock is granted to any session of this database.
-HELD_SQL = """
-    SELECT l.objid::bigint, l.pid
-      FROM pg_locks l
-      JOIN pg_database d ON d.oid = l.database
-     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
-       AND l.classid = %s AND d.datname = current_database()
+# The table or row is busy; nothing is lost, neither lease nor data.
+BUSY = (
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.QueryCanceled,
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.SerializationFailure,
+)
+SESSION_NAME = "odoo_ha_addon-lease-"
+
+# One round trip keeps the session alive and tells what has to be looked at.
+TICK_SQL = """
+    SELECT (SELECT state FROM ir_module_module WHERE name = 'odoo_ha_addon'),
+           ARRAY(SELECT l.objid::bigint FROM pg_locks l
+                  WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
+                    AND l.classid = %s AND l.objid = ANY(%s::oid[])
+                    AND l.database = (SELECT oid FROM pg_database
+                                       WHERE datname = current_database()))
+"""
+SESSIONS_SQL = """
+    SELECT application_name FROM pg_stat_activity
+     WHERE datname = current_database() AND application_name LIKE %s
+"""
+TAKE_OVER_SQL = """
+    WITH previous AS (
+        SELECT state, owner_host, owner_pid FROM ha_instance_status
+         WHERE instance_id = %(id)s)
+    INSERT INTO ha_instance_status AS s
+           (instance_id, epoch, state, owner_host, owner_pid, owner_role,
+            request_seq, stop_requested, connect_count, write_date)
+    VALUES (%(id)s, 1, 'connecting', %(host)s, %(pid)s, %(role)s, 0, FALSE, 0,
+            now() AT TIME ZONE 'UTC')
+        ON CONFLICT (instance_id) DO UPDATE
+       SET epoch = coalesce(s.epoch, 0) + 1, state = 'connecting', cause = NULL,
+           params = NULL, retry_at = NULL, connected_since = NULL,
+           owner_host = EXCLUDED.owner_host, owner_pid = EXCLUDED.owner_pid,
+           owner_role = EXCLUDED.owner_role, write_date = EXCLUDED.write_date
+ RETURNING s.epoch, (SELECT state FROM previous), (SELECT owner_host FROM previous),
+           (SELECT owner_pid FROM previous)
 """
 
 
@@ -74,6 +103,20 @@ def cut(connection) -> None:
             sock.shutdown(socket.SHUT_RDWR)
 
 
+def database_exists(dbname: str) -> bool:
+    """False only when PostgreSQL itself says that the database is gone."""
+    try:
+        connection = connect("postgres", "check")
+    except psycopg2.Error:
+        return True  # PostgreSQL is away as a whole
+    try:
+        with connection.cursor() as cr:
+            cr.execute("SELECT 1 FROM pg_database WHERE datname = %s", (dbname,))
+            return bool(cr.fetchone())
+    finally:
+        connection.close()
+
+
 class Lease:
     """Advisory locks, notifications and liveness of this process in a database.
 
@@ -81,16 +124,15 @@ class Lease:
     is lost; all locks are gone then, whoever holds them now.
     """
 
-    def __init__(self, dbname: str):
-        self.dbname = dbname
+    def __init__(self, dbname: str, role: str):
         self.held: set[int] = set()
         self._connection = connect(
             dbname,
-            "lease",
+            f"lease-{role}",
             lock_timeout=LOCK_TIMEOUT_MS,
             statement_timeout=STATEMENT_TIMEOUT_MS,
         )
-        self._connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+        self._connection.autocommit = True
         if self._connection.server_version >= 140000:
             self.execute(
                 "SELECT set_config('idle_session_timeout', %s, false)",
@@ -103,6 +145,14 @@ class Lease:
         with self._connection.cursor() as cr:
             cr.execute(query, params)
             return cr.fetchall() if cr.description else []
+
+    def tick(self, instance_ids: list[int]) -> tuple[str | None, list[int]]:
+        """Keep the session alive.
+
+        :return: the state of this module in the database (``installed``, …; None
+            when it is not known there), and which of the instances have an owner
+        """
+        return self.execute(TICK_SQL, (LOCK_CLASS, instance_ids))[0]
 
     def try_acquire(self, instance_id: int) -> bool:
         """Take the lock of an instance if nobody has it."""
@@ -121,22 +171,50 @@ class Lease:
             query = "SELECT pg_advisory_unlock(%s, %s), pg_notify(%s, 'released')"
             self.execute(query, (LOCK_CLASS, instance_id, CHANNEL))
 
-    def held_anywhere(self) -> dict[int, int]:
-        """Map the id of each owned instance to its owner's backend pid."""
-        return dict(self.execute(HELD_SQL, (LOCK_CLASS,)))
+    def take_over(self, instance_id: int, role: str) -> tuple[int, tuple | None]:
+        """Fence every earlier owner of an instance off.
 
-    def wait(self, wake_fd: int, timeout: float) -> bool:
+        :return: the new epoch; and host and process id of an earlier owner that
+            did not end properly, if there is one
+        """
+        values = {
+            "id": instance_id,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "role": role,
+        }
+        [(epoch, state, host, pid)] = self.execute(TAKE_OVER_SQL, values)
+        crashed = host and state not in (None, "stopped", "auth_failed")
+        return epoch, (host, pid) if crashed else None
+
+    def count_supervisors(self) -> int:
+        """How many processes share the instances of this database.
+
+        HTTP workers count only when there is nobody better.
+        """
+        roles = self._roles()
+        return len([r for r in roles if r != HTTP_WORKER]) or len(roles)
+
+    def has_better_owner(self) -> bool:
+        """Whether a process that serves no user requests could take over."""
+        return any(role != HTTP_WORKER for role in self._roles())
+
+    def _roles(self) -> list[str]:
+        rows = self.execute(SESSIONS_SQL, (f"{SESSION_NAME}%",))
+        return [name.removeprefix(SESSION_NAME).split("-")[0] for (name,) in rows]
+
+    def wait(self, wake_fd: int, timeout: float) -> set[str]:
         """Sleep until a notification, a wake-up or ``timeout`` seconds.
 
-        :return: whether a notification came
+        :return: the payloads of the notifications that came
         """
         if not self._connection.notifies:
             ready, _, _ = select.select([self._connection, wake_fd], [], [], timeout)
             if self._connection in ready:
                 self._connection.poll()
-        notified = bool(self._connection.notifies)
+        payloads = {notice.payload for notice in self._connection.notifies}
         self._connection.notifies.clear()
-        return notified
+        return payloads
 
     def close(self) -> None:
         """End the session; PostgreSQL gives all its locks free at once."""

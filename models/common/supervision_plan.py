@@ -30,6 +30,8 @@ class Reason(Enum):
     THREAD_ENDED = "thread_ended"
     LEASE_LOST = "lease_lost"
     SERVER_STOPPED = "server_stopped"
+    DATABASE_LOST = "database_lost"
+    BALANCED = "balanced"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Running:
     alive: bool
     fenced: bool = False
     refused: bool = False  # ended because Home Assistant refuses the token
+    crashed: bool = False  # ended by a bug
 
 
 @dataclass(frozen=True)
@@ -103,3 +106,16 @@ def _step_for(config, handle: Running) -> tuple[Action, Reason] | None:
     if not handle.alive and not handle.refused:
         return Action.REVIVE, Reason.THREAD_ENDED
     return None
+
+
+def fair_share(wanted: int, supervisors: int) -> int:
+    """How many instances each of the supervising processes should hold at most."""
+    return -(-wanted // max(1, supervisors))
+
+
+def surplus(held: list[int], share: int) -> list[int]:
+    """The instances to give away; none while the imbalance is small.
+
+    Moving a link costs a reconnect, so one more than the share is tolerated.
+    """
+    return sorted(held)[share:] if len(held) > share + 1 else []

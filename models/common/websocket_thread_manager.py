@@ -266,12 +266,6 @@ class _Process:
             monitor.request_stop()
             monitor.join(SHUTDOWN_LIMIT_S)
 
-    def wake(self, dbname: str) -> None:
-        """Let this process's monitor of a database look at once."""
-        monitor = self._monitors.get(dbname)
-        if monitor is not None:
-            monitor.wake()
-
     def _watch_main_thread(self) -> None:
         """Stop when the main thread ends without a word.
 
