@@ -2,12 +2,9 @@ import re
 
 from odoo import api, fields, models
 from odoo.exceptions import AccessError, UserError
-from odoo.tools.translate import LazyTranslate
 
 from ..ha_client.const import ENTITY_SERVICES, HOMEASSISTANT_SERVICES
-from .common import hass_rest_api, link_status
-
-_lt = LazyTranslate(__name__)
+from .common import entity_text, hass_rest_api, link_status
 
 SERVICE_NAME = re.compile(r"[a-z0-9_]+")
 TARGET_KEYS = {"area_id", "device_id", "entity_id", "label_id", "floor_id"}
@@ -34,28 +31,6 @@ CONTROLS = {
     "cover": "cover",
     "valve": "valve",
     "lock": "lock",
-}
-STATE_TEXTS = {
-    "on": _lt("On"),
-    "off": _lt("Off"),
-    "open": _lt("Open"),
-    "opening": _lt("Opening"),
-    "closed": _lt("Closed"),
-    "closing": _lt("Closing"),
-    "locked": _lt("Locked"),
-    "locking": _lt("Locking"),
-    "unlocked": _lt("Unlocked"),
-    "unlocking": _lt("Unlocking"),
-    "jammed": _lt("Jammed"),
-    "home": _lt("Home"),
-    "not_home": _lt("Away"),
-    "idle": _lt("Idle"),
-    "playing": _lt("Playing"),
-    "paused": _lt("Paused"),
-    "heat": _lt("Heating"),
-    "cool": _lt("Cooling"),
-    "unknown": _lt("Unknown"),
-    "unavailable": _lt("Unavailable"),
 }
 
 
@@ -125,7 +100,7 @@ class HaEntity(models.Model):
 
     available = fields.Boolean(compute="_compute_state", search="_search_available")
     state_display = fields.Char(string="Shown State", compute="_compute_state")
-    attributes_display = fields.Text(compute="_compute_attributes_display")
+    attributes_display = fields.Html(compute="_compute_attributes_display")
     is_stale = fields.Boolean(
         compute="_compute_is_stale",
         help="The instance is not connected: this is the last known state.",
@@ -156,18 +131,13 @@ class HaEntity(models.Model):
                 entity.custom_name or entity.name or entity.ha_entity_id
             )
 
-    @api.depends("state", "unit")
-    @api.depends_context("lang")
+    @api.depends("state", "domain", "device_class", "unit", "attributes")
+    @api.depends_context("lang", "tz")
     def _compute_state(self):
         for entity in self:
             state = entity.state
             entity.available = bool(state) and state != "unavailable"
-            if entity.is_numeric and entity.unit:
-                entity.state_display = f"{state} {entity.unit}"
-            elif state in STATE_TEXTS:
-                entity.state_display = self.env._(STATE_TEXTS[state])
-            else:
-                entity.state_display = state
+            entity.state_display = entity_text.state_text(entity)
 
     @api.model
     def _search_available(self, operator, value):
@@ -181,10 +151,7 @@ class HaEntity(models.Model):
     @api.depends("attributes")
     def _compute_attributes_display(self):
         for entity in self:
-            attributes = entity.attributes or {}
-            entity.attributes_display = "\n".join(
-                f"{key}: {value}" for key, value in sorted(attributes.items())
-            )
+            entity.attributes_display = entity_text.attributes_table(entity)
 
     @api.depends("instance_id")
     def _compute_is_stale(self):

@@ -131,6 +131,7 @@ class HaInstance(models.Model):
         for instance in self:
             token = instance.api_token
             if token == TOKEN_MASK:
+                instance._compute_api_token()
                 continue
             if token and "\0" in token:
                 raise ValidationError(
@@ -149,6 +150,8 @@ class HaInstance(models.Model):
                         " Fernet key."
                     )
                 ) from error
+            # What was written stays in the cache, and web_save reads it back.
+            instance._compute_api_token()
 
     def _get_token(self):
         """The token in clear, for connecting; never hand it to a client.

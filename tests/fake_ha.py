@@ -150,18 +150,25 @@ class FakeHomeAssistant:
         self._call(remove)
 
     def rename_entity(self, old, new):
-        """The event comes first, then the states, as in the real one."""
+        """As the real one: 2024.3 sends the event first, 2025.4 the states."""
+
+        def tell_event():
+            data = {"action": "update", "entity_id": new, "old_entity_id": old}
+            changes = {"entity_id": old}
+            self._fire("entity_registry_updated", {**data, "changes": changes})
+
+        def tell_states():
+            self._send_entity_event({"r": [old]})
+            self._send_entity_event({"a": {new: self.states[new]}})
 
         def rename():
             for row in self.registries["entity"].values():
                 if row["entity_id"] == old:
                     row["entity_id"] = new
-            changes = {"entity_id": old}
-            data = {"action": "update", "entity_id": new, "old_entity_id": old}
-            self._fire("entity_registry_updated", {**data, "changes": changes})
-            self._send_entity_event({"r": [old]})
             self.states[new] = self.states.pop(old)
-            self._send_entity_event({"a": {new: self.states[new]}})
+            steps = [tell_states, tell_event]
+            for step in reversed(steps) if self.version < "2025" else steps:
+                step()
 
         self._call(rename)
 
@@ -520,7 +527,7 @@ def make_certificate(kind):
             x509.DNSName("localhost"),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         ]
-    today = datetime.datetime.now(datetime.UTC)
+    today = datetime.datetime.now(datetime.timezone.utc)
     end = today + datetime.timedelta(days=-1 if kind == "expired" else 30)
     certificate = (
         x509.CertificateBuilder()

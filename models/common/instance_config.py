@@ -58,7 +58,7 @@ class InstanceConfig:
     def fingerprint(self) -> str:
         """Changes whenever the link has to be made anew."""
         return _digest(
-            self.verdict_fingerprint, self.filter_key, self.request_seq, self.name
+            self.verdict_fingerprint, self.filter_key, self.request_seq
         )
 
     @property

@@ -1,4 +1,5 @@
 import pytest
+
 from fake_ha import FakeHomeAssistant
 from ha_client.transport import Canceller
 

@@ -1,4 +1,5 @@
 import pytest
+
 from ha_client.config_check import LinkConfig, find_problems, log_text
 from ha_client.exceptions import ConfigError
 
@@ -96,8 +97,7 @@ def test_problems_are_found_separately():
         (
             "ha.local:8123",
             GOOD_TOKEN,
-            "Invalid URL format: ha.local:8123"
-            " URL must start with http:// or https://",
+            "Invalid URL format: ha.local:8123 URL must start with http:// or https://",
         ),
     ],
 )

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+
 from fake_ha import FakeHomeAssistant, text_frame
 from ha_client import connection as connection_module
 from ha_client.connection import HaConnection

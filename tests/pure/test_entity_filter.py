@@ -1,4 +1,5 @@
 import pytest
+
 from ha_client.entity_filter import EntityFilter
 from ha_client.model import Device, RegistryEntity
 

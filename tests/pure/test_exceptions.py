@@ -1,6 +1,7 @@
 import string
 
 import pytest
+
 from ha_client import causes
 from ha_client.exceptions import (
     AuthenticationFailed,

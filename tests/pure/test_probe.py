@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from fake_ha import FakeHomeAssistant
 from ha_client.config_check import LinkConfig
 from ha_client.exceptions import AuthenticationFailed, ConfigError, HaError

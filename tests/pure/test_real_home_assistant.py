@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+
 from ha_client.config_check import LinkConfig
 from ha_client.connection import HaConnection
 from ha_client.exceptions import (
@@ -151,9 +152,7 @@ def test_registry_changes(run, admin):
     area = admin("config/area_registry/create", name="Attic")
     eventually(lambda: "Attic" in {a.name for a in session.sink.registries["area"]})
     admin("config/area_registry/delete", area_id=area["area_id"])
-    eventually(
-        lambda: "Attic" not in {a.name for a in session.sink.registries["area"]}
-    )
+    eventually(lambda: "Attic" not in {a.name for a in session.sink.registries["area"]})
 
 
 def test_a_rename_keeps_its_registry_id_and_comes_before_the_states(run, admin):

@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+
 from ha_client.model import Area, Device, Floor, Label, RegistryEntity
 from ha_client.registries import REGISTRIES, parse
 

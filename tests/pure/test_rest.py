@@ -4,6 +4,7 @@ import logging
 import time
 
 import pytest
+
 from fake_ha import FakeHomeAssistant
 from ha_client import rest as rest_module
 from ha_client.config_check import LinkConfig
@@ -219,7 +220,11 @@ def test_a_missing_ca_bundle(monkeypatch):
         (answer(b"\x15\x03\x01\x00\x02\x02\x46"), CannotConnect, "https_required"),
         (lambda sock: sock.recv(10), ConnectionLost, "connection_lost"),
         (answer(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), HaError, None),
-        (answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz"), HaError, ""),
+        (
+            answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz"),
+            HaError,
+            "",
+        ),
     ],
 )
 def test_garbage(script, kind, cause):

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import websocket
+
 from ha_client.exceptions import HaError
 from ha_client.probe import probe
 from ha_client.rest import RestClient

@@ -1,4 +1,5 @@
 import pytest
+
 from ha_client.exceptions import (
     AuthenticationFailed,
     CannotConnect,

@@ -2,8 +2,9 @@
 
 import time
 
-import fake_ha
 import pytest
+
+import fake_ha
 from fake_ha import text_frame
 from ha_client import session as session_module
 from ha_client import timing
@@ -205,7 +206,9 @@ def test_a_removed_row_is_gone(home, run):
     eventually(lambda: session.sink.registries["label"] == [])
 
 
-def test_a_rename_is_known_before_its_states(home, run):
+@pytest.mark.parametrize("version", ["2024.3.3", "2025.4.4"])
+def test_a_rename_is_known_before_its_states(home, run, version):
+    home.version = version
     session = run()
     session.wait_synced()
     session.sink.calls.clear()
@@ -217,6 +220,15 @@ def test_a_rename_is_known_before_its_states(home, run):
         "light.desk"
     ]
     assert set(session.sink.states) == {"light.desk", "sensor.lone"}
+
+
+def test_a_deleted_entity_leaves_the_registry_first(home, run):
+    session = run()
+    session.wait_synced()
+    session.sink.calls.clear()
+    home.remove_entity("light.lamp")
+    eventually(lambda: "light.lamp" not in session.sink.states)
+    assert session.sink.calls == ["registry entity", "states"]
 
 
 def test_several_renames_at_once(home, run):

@@ -4,6 +4,7 @@ import copy
 import random
 
 import pytest
+
 from ha_client.exceptions import ProtocolError
 from ha_client.states import StateDecoder
 
@@ -203,8 +204,6 @@ class Truth:
         minus = [k for k in old["a"] if k not in new["a"]]
         self.states[entity_id] = new
         return change(entity_id, plus, minus or None)
-
-
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,4 +1,5 @@
 import pytest
+
 from ha_client.exceptions import ConnectionLost
 from ha_client.timing import Debounce, Liveness
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+
 from fake_ha import FakeHomeAssistant
 from ha_client import transport
 from ha_client.exceptions import Cancelled, CannotConnect
