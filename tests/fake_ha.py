@@ -98,7 +98,7 @@ class FakeHomeAssistant:
         if self._loop is None:
             return
         self.drop_connections()
-        self._run(self._runner.cleanup())
+        self._run(self._shut_down())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
@@ -239,12 +239,19 @@ class FakeHomeAssistant:
         get(f"{self.prefix}/api/config", self._get_config)
         get(f"{self.prefix}/api/states", self._get_states)
         post(f"{self.prefix}/api/services/{{domain}}/{{service}}", self._post_service)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.01)
         await self._runner.setup()
         context = self._make_tls() if self.tls else None
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=context)
         await site.start()
         self.port = self._runner.addresses[0][1]
+
+    async def _shut_down(self):
+        await self._runner.cleanup()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _make_tls(self):
         self.ca_file = make_certificate(self.tls)

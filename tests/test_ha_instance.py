@@ -138,9 +138,7 @@ class TestConfiguration(InstanceCase):
         for domain in ("light", "switch", "sensor", "fan"):
             self.assertTrue(accepts(f"{domain}.x"), domain)
         self.assertFalse(accepts("cover.x"))
-        self.assertEqual(
-            configs[instance.id].filter_key[2:], (["kitchen"], ["shown"])
-        )
+        self.assertEqual(configs[instance.id].filter_key[2:], (["kitchen"], ["shown"]))
         self.assertTrue(configs[other.id].entity_filter.accepts_all)
 
     def test_change_of_the_filter_makes_a_new_link(self):

@@ -14,7 +14,6 @@ from .fake_ha import FakeHomeAssistant
 TAKEOVER_LIMIT_S = 5
 HANDOVER_LIMIT_S = 2
 START_LIMIT_S = 15
-COLD_START_LIMIT_S = 75
 
 
 class PreforkCase(LifecycleCase):
@@ -165,51 +164,3 @@ class TestPrefork(PreforkCase):
                     process.kill()
             except (psutil.NoSuchProcess, ProcessLookupError):
                 continue
-
-
-@tagged("post_install", "-at_install")
-class TestPreforkWithoutDatabase(PreforkCase):
-    """Nothing is preloaded: supervision begins with a scheduled action or request."""
-
-    def start(self, *arguments, visit=False):
-        other_ha = self.home_assistant()
-        databases = []
-        for ha in (self.ha, other_ha):
-            database = self.database()
-            databases.append((database, self.add_instance(database, ha)))
-        names = "|".join(database.name for database, _ in databases)
-        server = self.server("--workers=2", f"--db-filter=^({names})$", *arguments)
-        server.wait_http()
-        if visit:
-            for database, _ in databases:
-                server.execute(database.name, "res.users", "search_count", [])
-        for database, instance_id in databases:
-            self.wait_state(database, instance_id, "connected", COLD_START_LIMIT_S)
-        self.assertEqual((self.ha.most_connections, other_ha.most_connections), (1, 1))
-        return databases, server
-
-    def test_two_cron_workers(self):
-        databases, server = self.start("--max-cron-threads=2")
-        (database, instance_id), _other = databases
-        pid, role = self.owner(database)
-        self.assertEqual(role, "cron")
-        self.assertEndsSoon(server)
-        self.assertNotIn(1006, self.ha.close_codes)
-
-    def test_one_cron_worker(self):
-        databases, server = self.start("--max-cron-threads=1")
-        (database, instance_id), _other = databases
-        pid, _role = self.owner(database)
-        os.kill(pid, signal.SIGINT)
-        wait_until(
-            lambda: (self.owner(database) or (pid,))[0] != pid,
-            COLD_START_LIMIT_S,
-            "a new owner",
-        )
-        self.wait_state(database, instance_id, "connected")
-        self.assertEqual(self.ha.most_connections, 1)
-
-    def test_http_workers_only_and_one_request(self):
-        databases, server = self.start("--max-cron-threads=0", visit=True)
-        (database, _instance_id), _other = databases
-        self.assertEqual(self.owner(database)[1], "http")

@@ -204,6 +204,17 @@ def test_another_websocket_server_does_not_get_the_token(connect):
         assert b"auth" not in server.heard[0]
 
 
+def shake_hands(sock):
+    request = sock.recv(65536).decode()
+    key = request.split("Sec-WebSocket-Key: ")[1].split("\r\n")[0]
+    guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1((key + guid).encode()).digest())
+    sock.sendall(
+        b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    )
+
+
 class websocket_peer(RawServer):
     """Upgrades, sends ``frames``, then listens to ``heard`` until closed."""
 
@@ -214,14 +225,7 @@ class websocket_peer(RawServer):
         super().__init__(self._talk)
 
     def _talk(self, sock):
-        request = sock.recv(65536).decode()
-        key = request.split("Sec-WebSocket-Key: ")[1].split("\r\n")[0]
-        guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-        accept = base64.b64encode(hashlib.sha1((key + guid).encode()).digest())
-        sock.sendall(
-            b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-        )
+        shake_hands(sock)
         for frame in self._frames:
             sock.sendall(frame)
         if not self._listens:
@@ -276,6 +280,17 @@ def test_an_error_result_keeps_code_and_message(ha, connect):
         connection.call("no/such_command", GENEROUS)
     assert caught.value.code == "unknown_command"
     assert caught.value.message == "Unknown command."
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), "\ud800", object(), {1, 2}, "x" * 5_000_000]
+)
+def test_what_home_assistant_could_not_read_is_not_sent(ha, connect, value):
+    connection = connect(ha)
+    with pytest.raises(CommandError) as caught:
+        connection.send_command("call_service", service_data={"x": value})
+    assert caught.value.code == "invalid_format"
+    assert connection.call("ping", GENEROUS) is None
 
 
 def test_no_result_in_time(ha, connect):
@@ -415,12 +430,29 @@ def test_close_says_goodbye(connect, canceller, tls):
             connection.send_command("ping")
 
 
-def test_close_says_goodbye_in_a_flood(ha, connect):
-    connection = connect(ha)
-    for number in range(200):
-        ha.send_text(json.dumps({"id": number, "text": "x" * 1000}))
-    connection.close()
-    eventually(lambda: ha.close_codes == [1000])
+def test_close_reads_on_until_the_peer_has_answered(connect, canceller):
+    """Unread data would turn the end of the connection into a reset."""
+    end = []
+
+    def flood_then_answer(sock):
+        shake_hands(sock)
+        sock.sendall(text_frame(b"x" * 300_000))
+        heard = b""
+        while b"\x88\x82" not in heard:  # a masked close frame with a code
+            heard += sock.recv(65536)
+        sock.sendall(b"\x88\x02\x03\xe8")
+        try:
+            end.append(sock.recv(10))
+        except OSError as error:
+            end.append(error)
+
+    with RawServer(flood_then_answer) as server:
+        connection = connect(server, authenticate=False)
+        time.sleep(0.05)
+        canceller.cancel()
+        connection.close()
+        eventually(lambda: end)
+    assert end == [b""]
 
 
 def test_close_does_not_wait_for_a_dead_peer(connect):

@@ -135,6 +135,11 @@ def test_service_names_cannot_change_the_path(ha, client, name):
     assert ha.requests == []
 
 
+def test_data_that_is_no_json(client):
+    error = failure(client.call_service, "light", "turn_on", {"x": float("nan")})
+    assert isinstance(error, CommandError)
+
+
 def test_a_service_that_takes_long(ha, client):
     ha.service_delay = 2.0
     error = failure(toggle, client, answer_timeout=0.2)

@@ -350,7 +350,7 @@ def test_a_large_frame_over_a_slow_line_is_waited_for(home, run, hasty):
     assert session.end is None
 
 
-def test_a_snapshot_that_never_comes_ends_the_session(home, run, monkeypatch):
+def test_a_snapshot_that_never_comes_ends_the_session(home, run, monkeypatch, hasty):
     monkeypatch.setattr(session_module, "COMMAND_TIMEOUT", 0.3)
 
     async def forget(link, message_id, command):
