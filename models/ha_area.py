@@ -42,5 +42,6 @@ class HaArea(models.Model):
         return {
             **action,
             "domain": [("area_id", "=", self.id)],
+            "context": {"search_default_present": 1},
             "display_name": self.display_name,
         }

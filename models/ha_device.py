@@ -42,5 +42,6 @@ class HaDevice(models.Model):
         return {
             **action,
             "domain": [("device_id", "=", self.id)],
+            "context": {"search_default_present": 1},
             "display_name": self.display_name,
         }

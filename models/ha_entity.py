@@ -1,4 +1,6 @@
+import json
 import re
+import time
 
 from odoo import api, fields, models
 from odoo.exceptions import AccessError, UserError
@@ -6,7 +8,8 @@ from odoo.exceptions import AccessError, UserError
 from ..ha_client.const import ENTITY_SERVICES, HOMEASSISTANT_SERVICES
 from .common import entity_text, hass_rest_api, link_status
 
-SERVICE_NAME = re.compile(r"[a-z0-9_]+")
+SERVICE_NAME = re.compile(r"[a-z0-9_]{1,100}")
+MAX_DATA_LENGTH = 64 * 1024  # characters of JSON; no service needs as much
 TARGET_KEYS = {"area_id", "device_id", "entity_id", "label_id", "floor_id"}
 LIVE_FIELDS = (
     "state",
@@ -16,6 +19,8 @@ LIVE_FIELDS = (
     "last_changed",
     "last_updated",
 )
+NEWS_PATIENCE_S = 0.7  # the link writes each batch within 0.2 s
+NEWS_INTERVAL_S = 0.05
 # The buttons that a domain gets; what needs more values has the form's dialog.
 CONTROLS = {
     "switch": "toggle",
@@ -283,6 +288,14 @@ class HaEntity(models.Model):
                     entity=self.display_name,
                 )
             )
+        try:
+            length = len(json.dumps(data, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UserError(
+                self.env._("The data of a service call cannot be written as JSON.")
+            ) from error
+        if length > MAX_DATA_LENGTH:
+            raise UserError(self.env._("The data of the service call is too large."))
         return data
 
     def action_control(self):
@@ -298,9 +311,32 @@ class HaEntity(models.Model):
                 "context": {
                     "default_entity_id": self.id,
                     "default_service": service,
+                    "dialog_size": "medium",
                 },
             }
-        return self._report_call(service, self.call_service(service))
+        return self._call_and_report(service)
+
+    def _call_and_report(self, service, data=None):
+        """Call a service for a person, who looks at the state right after it."""
+        before = self._read_last_updated(self.env.cr)
+        outcome = self.call_service(service, data)
+        if outcome == hass_rest_api.DONE:
+            self._wait_for_news(before)
+        return self._report_call(service, outcome)
+
+    def _read_last_updated(self, cr):
+        cr.execute("SELECT last_updated FROM ha_entity_state WHERE id = %s", (self.id,))
+        return cr.fetchone()
+
+    def _wait_for_news(self, before):
+        """Wait, but not for long, until the link has written what the call did."""
+        deadline = time.monotonic() + NEWS_PATIENCE_S
+        with self.env.registry.cursor() as cr:
+            while time.monotonic() < deadline:
+                if self._read_last_updated(cr) != before:
+                    return
+                cr.rollback()  # the next look is a new snapshot
+                time.sleep(NEWS_INTERVAL_S)
 
     def _asks_for_code(self):
         return bool((self.attributes or {}).get("code_format"))

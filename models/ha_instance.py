@@ -405,7 +405,12 @@ class HaInstance(models.Model):
     def _action_view(self, xml_id):
         self.ensure_one()
         action = self.env["ir.actions.act_window"]._for_xml_id(xml_id)
-        return {**action, "domain": [("instance_id", "=", self.id)]}
+        return {
+            **action,
+            "domain": [("instance_id", "=", self.id)],
+            # As many as the button counts.
+            "context": {"search_default_present": 1},
+        }
 
     # Scheduled -------------------------------------------------------------------
 

@@ -101,7 +101,10 @@ class TestHomeAssistant(LifecycleCase):
         devices = self.registry("device", "id")
         areas = self.registry("area", "area_id")
         self.assertTrue(areas and devices)
-        ours = self.in_odoo("state", "area_id", "device_id", "name", "registry_id")
+        ours = self.in_odoo(
+            *("state", "area_id", "device_id", "name", "registry_id"),
+            domain=[("removed_in_ha", "=", False)],
+        )
         enabled = {k for k, row in entries.items() if not row["disabled_by"]}
         self.assertEqual(ours.keys(), theirs.keys() | enabled)
         placed = 0
@@ -156,7 +159,8 @@ class TestHomeAssistant(LifecycleCase):
         [row] = self.rpc("ha.instance", "read", [self.instance_id])
         self.assertEqual(row["ha_version"], config["version"])
         self.assertEqual(row["location_name"], config["location_name"])
-        self.assertEqual(row["entity_count"], len(self.in_odoo("id")))
+        present = self.in_odoo("id", domain=[("removed_in_ha", "=", False)])
+        self.assertEqual(row["entity_count"], len(present))
         self.assertFalse(row["config_issue"])
         self.assertTrue(row["connected_since"] and row["owner"])
         self.assertNotIn(self.ha.token, str(row))

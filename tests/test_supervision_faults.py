@@ -139,14 +139,14 @@ class TestHomeAssistantFaults(FaultCase):
     def test_home_assistant_is_starting(self):
         self.connect()
         self.ha.state = "STARTING"
-        hidden = self.ha.states.pop("sensor.hall")
+        del self.ha.states["sensor.hall"]
         self.ha.drop_connections()
         self.assertShown("syncing", "starting")
         time.sleep(1)
         self.assertEqual(
             self.db.value("SELECT count(*) FROM ha_entity WHERE removed_in_ha"), 0
         )
-        self.ha.states["sensor.hall"] = hidden
+        self.ha.add_entity("sensor.hall", "20")
         self.ha.set_running()
         self.wait_state(self.db, self.id, "connected")
         self.assertAgrees()
