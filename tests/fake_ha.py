@@ -526,7 +526,8 @@ def make_certificate(kind):
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fake HA")])
+    common_name = f"fake HA {uuid.uuid4().hex}"
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
     if kind == "wrong-host":
         alternatives = [x509.DNSName("elsewhere.example")]
     else:

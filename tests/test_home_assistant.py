@@ -17,6 +17,7 @@ class TestHomeAssistant(LifecycleCase):
     def setUpClass(cls):
         super().setUpClass()
         cls.ha = start_home_assistant(cls)
+        cls.furnish(cls.ha)
         cls.db = Database()
         cls.addClassCleanup(cls.db.drop)
         cls.odoo = OdooServer("-d", cls.db.name)
@@ -28,6 +29,25 @@ class TestHomeAssistant(LifecycleCase):
             "ha.instance",
             "create",
             {"name": "Demo Home", "api_url": cls.ha.url, "api_token": cls.ha.token},
+        )
+
+    @staticmethod
+    def furnish(ha):
+        """The demo has areas, but nothing in them: place devices and an entity."""
+        devices = ha.command("config/device_registry/list")
+        areas = [row["area_id"] for row in ha.command("config/area_registry/list")]
+        for number, device in enumerate(devices[: 3 * len(areas)]):
+            ha.command(
+                "config/device_registry/update",
+                device_id=device["id"],
+                area_id=areas[number % len(areas)],
+            )
+        entries = ha.command("config/entity_registry/list")
+        placed = [e for e in entries if e["device_id"] == devices[0]["id"]]
+        ha.command(
+            "config/entity_registry/update",
+            entity_id=placed[0]["entity_id"],
+            area_id=areas[1],
         )
 
     def setUp(self):
@@ -122,10 +142,15 @@ class TestHomeAssistant(LifecycleCase):
                 self.assertEqual(row["registry_id"] or None, entry.get("id"))
                 if state := theirs.get(entity_id):
                     self.assertEqual(row["state"], state["state"])
-                    self.assertEqual(
-                        row["name"], state["attributes"].get("friendly_name")
-                    )
-        self.assertTrue(placed)
+                    name = state["attributes"].get("friendly_name")
+                    self.assertEqual(row["name"], name or entity_id)
+        self.assertGreater(placed, 5)
+        own = [e for e in entries.values() if e["area_id"]]
+        self.assertTrue(own)
+        for entry in own:
+            self.assertNotEqual(
+                entry["area_id"], devices[entry["device_id"]]["area_id"]
+            )
 
     @staticmethod
     def name(many2one):

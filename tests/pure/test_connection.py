@@ -104,11 +104,14 @@ def test_ban(ha):
     assert refused(ha, kind=AuthenticationFailed).cause == "banned"
 
 
-def test_redirect(ha):
-    ha.redirect_to = "https://user:pw@ha.example/x?token=1"
-    error = refused(ha)
-    assert error.cause == "redirect"
-    assert error.params["location"] == "https://***@ha.example/x"
+def test_a_redirect_is_told_and_not_followed(ha):
+    with FakeHomeAssistant() as other:
+        location = f"{other.url}/api/websocket"
+        ha.redirect_to = location.replace("//", "//user:pw@") + "?token=1"
+        error = refused(ha)
+        assert error.cause == "redirect"
+        assert error.params["location"] == location.replace("//", "//***@")
+        assert other.requests == []
 
 
 @pytest.mark.parametrize(
