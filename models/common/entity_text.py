@@ -97,38 +97,36 @@ STATE_TEXTS = {
 _OPEN = (_lt("Open"), _lt("Closed"))
 _DETECTED = (_lt("Detected"), _lt("Clear"))
 _UPDATE = (_lt("Update Available"), _lt("Up-to-date"))
-# What on and off mean, by domain and device class.
-ON_OFF_TEXTS = {
-    ("binary_sensor", "battery"): (_lt("Low"), _lt("Normal")),
-    ("binary_sensor", "battery_charging"): (_lt("Charging"), _lt("Not Charging")),
-    ("binary_sensor", "carbon_monoxide"): _DETECTED,
-    ("binary_sensor", "cold"): (_lt("Cold"), _lt("Normal")),
-    ("binary_sensor", "connectivity"): (_lt("Connected"), _lt("Disconnected")),
-    ("binary_sensor", "door"): _OPEN,
-    ("binary_sensor", "garage_door"): _OPEN,
-    ("binary_sensor", "gas"): _DETECTED,
-    ("binary_sensor", "heat"): (_lt("Hot"), _lt("Normal")),
-    ("binary_sensor", "light"): (_lt("Light"), _lt("No Light")),
-    ("binary_sensor", "lock"): (_lt("Unlocked"), _lt("Locked")),
-    ("binary_sensor", "moisture"): (_lt("Wet"), _lt("Dry")),
-    ("binary_sensor", "motion"): _DETECTED,
-    ("binary_sensor", "moving"): (_lt("Moving"), _lt("Not Moving")),
-    ("binary_sensor", "occupancy"): _DETECTED,
-    ("binary_sensor", "opening"): _OPEN,
-    ("binary_sensor", "plug"): (_lt("Plugged In"), _lt("Unplugged")),
-    ("binary_sensor", "power"): (_lt("Power"), _lt("No Power")),
-    ("binary_sensor", "presence"): (_lt("Home"), _lt("Away")),
-    ("binary_sensor", "problem"): (_lt("Problem"), _lt("OK")),
-    ("binary_sensor", "running"): (_lt("Running"), _lt("Not Running")),
-    ("binary_sensor", "safety"): (_lt("Unsafe"), _lt("Safe")),
-    ("binary_sensor", "smoke"): _DETECTED,
-    ("binary_sensor", "sound"): _DETECTED,
-    ("binary_sensor", "tamper"): _DETECTED,
-    ("binary_sensor", "update"): _UPDATE,
-    ("binary_sensor", "vibration"): _DETECTED,
-    ("binary_sensor", "window"): _OPEN,
-    ("update", False): _UPDATE,
-    ("update", "firmware"): _UPDATE,
+# What on and off of a binary sensor mean, by device class.
+BINARY_TEXTS = {
+    "battery": (_lt("Low"), _lt("Normal")),
+    "battery_charging": (_lt("Charging"), _lt("Not Charging")),
+    "carbon_monoxide": _DETECTED,
+    "cold": (_lt("Cold"), _lt("Normal")),
+    "connectivity": (_lt("Connected"), _lt("Disconnected")),
+    "door": _OPEN,
+    "garage_door": _OPEN,
+    "gas": _DETECTED,
+    "heat": (_lt("Hot"), _lt("Normal")),
+    "light": (_lt("Light"), _lt("No Light")),
+    "lock": (_lt("Unlocked"), _lt("Locked")),
+    "moisture": (_lt("Wet"), _lt("Dry")),
+    "motion": _DETECTED,
+    "moving": (_lt("Moving"), _lt("Not Moving")),
+    "occupancy": _DETECTED,
+    "opening": _OPEN,
+    "plug": (_lt("Plugged In"), _lt("Unplugged")),
+    "power": (_lt("Power"), _lt("No Power")),
+    "presence": (_lt("Home"), _lt("Away")),
+    "problem": (_lt("Problem"), _lt("OK")),
+    "running": (_lt("Running"), _lt("Not Running")),
+    "safety": (_lt("Unsafe"), _lt("Safe")),
+    "smoke": _DETECTED,
+    "sound": _DETECTED,
+    "tamper": _DETECTED,
+    "update": _UPDATE,
+    "vibration": _DETECTED,
+    "window": _OPEN,
 }
 
 
@@ -147,8 +145,7 @@ def state_text(entity) -> str | bool:
     if domain in MOMENT_DOMAINS or entity.device_class == "timestamp":
         return _moment_text(env, state)
     if state in ("on", "off"):
-        texts = ON_OFF_TEXTS.get((domain, entity.device_class))
-        text = texts[state == "off"] if texts else STATE_TEXTS[state]
+        text = _on_off_text(domain, entity.device_class, state == "off")
     elif domain == "sensor" and entity.device_class != "enum":
         return state
     elif state in STATE_TEXTS:
@@ -170,6 +167,15 @@ def attributes_table(entity) -> Markup:
     return Markup('<table class="table table-sm o_ha_attributes"><tbody>%s</tbody>') % (
         Markup().join(rows)
     ) + Markup("</table>")
+
+
+def _on_off_text(domain: str, device_class: str | bool, is_off: bool):
+    texts = (STATE_TEXTS["on"], STATE_TEXTS["off"])
+    if domain == "update":
+        texts = _UPDATE
+    elif domain == "binary_sensor":
+        texts = BINARY_TEXTS.get(device_class, texts)
+    return texts[is_off]
 
 
 def _moment_text(env, state: str) -> str:

@@ -1,6 +1,9 @@
 """What all our threads have in common."""
 
+import ctypes
+import os
 import signal
+import sys
 import threading
 
 # Odoo's main thread waits for these; Python handles a signal only in the main
@@ -16,6 +19,8 @@ _MAIN_THREAD_SIGNALS = {
     signal.SIGUSR2,
 }
 STACK_SIZE = 512 * 1024  # bytes; counts as virtual memory against Odoo's limits
+_M_ARENA_MAX = -8  # mallopt's parameter in glibc's malloc.h
+_ARENAS = 2  # as Odoo's one-process server does for its threads
 _start_lock = threading.Lock()
 
 
@@ -32,3 +37,16 @@ def start_thread(thread: threading.Thread) -> None:
             thread.start()
         finally:
             threading.stack_size(previous)
+
+
+def cap_malloc_arenas() -> None:
+    """Keep glibc from reserving 64 MiB of addresses for each of our threads.
+
+    Odoo's prefork workers are recycled when their virtual memory passes
+    ``limit_memory_soft``; fifty links would do that alone. No effect elsewhere.
+    """
+    if sys.platform != "linux" or "MALLOC_ARENA_MAX" in os.environ:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, _ARENAS)

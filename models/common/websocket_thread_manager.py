@@ -22,7 +22,7 @@ from odoo.service import server as odoo_server
 from . import link_status, process_role
 from .instance_config import read_instances
 from .ownership import CHANNEL
-from .thread_tools import start_thread
+from .thread_tools import cap_malloc_arenas, start_thread
 from .websocket_monitor_service import WebSocketMonitorService, log_problems
 
 _logger = logging.getLogger(__name__)
@@ -277,6 +277,7 @@ class _Process:
         if self._watching:
             return
         self._watching = True
+        cap_malloc_arenas()
         watcher = threading.Thread(
             target=self._stop_after_main, name="HomeAssistantMainWatch", daemon=True
         )
