@@ -36,3 +36,24 @@ def uninstall_hook(env):
     websocket_thread_manager.detach(env.cr.dbname)
     heartbeat.delete(env.cr)
     env["ir.config_parameter"].invalidate_model()
+    _forget_inherited_names(env)
+
+
+def _forget_inherited_names(env):
+    """Remove the external ids of what our models inherit.
+
+    Odoo files them under the mixins' modules, and leaves them there for ever.
+    """
+    models = env["ir.model"].search([("model", "=like", "ha.%")])
+    names = [
+        model.model.replace(".", "_")
+        for model in models
+        if model.modules == "odoo_ha_addon"
+    ]
+    prefixes = tuple(
+        f"{kind}__{name}__" for kind in ("selection", "model_inherit") for name in names
+    )
+    others = env["ir.model.data"].search(
+        [("module", "!=", "odoo_ha_addon"), ("name", "like", "\\_\\_ha\\_")]
+    )
+    others.filtered(lambda data: data.name.startswith(prefixes)).unlink()

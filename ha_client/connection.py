@@ -21,18 +21,23 @@ from websocket import (
 
 from . import causes
 from .config_check import LinkConfig
-from .const import AUTH_TIMEOUT, CLOSE_TIMEOUT, CONNECT_TIMEOUT, MESSAGE_LIMIT_BYTES
+from .const import (
+    AUTH_TIMEOUT,
+    CLOSE_TIMEOUT,
+    CONNECT_TIMEOUT,
+    MESSAGE_LIMIT_BYTES,
+)
 from .exceptions import (
     AuthenticationFailed,
     Cancelled,
     CannotConnect,
-    CommandError,
     CommandTimeout,
     ConnectionLost,
     HaError,
     ProtocolError,
     readable,
 )
+from .messages import Message, encode, result_of
 from .stream import Stream
 from .tls import bundle_error, make_tls_context
 from .transport import Canceller, open_socket
@@ -40,7 +45,6 @@ from .upgrade import upgrade
 
 _logger = logging.getLogger(__name__)
 
-Message = dict[str, Any]
 _CLOSE_NORMAL = struct.pack("!H", 1000)
 
 
@@ -88,7 +92,6 @@ class HaConnection:
         try:
             stream.set_deadline(deadline - time.monotonic())
             self._websocket = upgrade(config, stream)
-            stream.allow(MESSAGE_LIMIT_BYTES)
         except BaseException:
             stream.close()
             self._raise_if_cancelled()
@@ -123,7 +126,11 @@ class HaConnection:
         raise CannotConnect(causes.TIMEOUT, **where)
 
     def send_command(self, type: str, /, **payload: Any) -> int:
-        """Send one command; its id, which strictly increases."""
+        """Send one command; its id, which strictly increases.
+
+        Raises :class:`CommandError` (``invalid_format``) for a payload that is no
+        JSON, and :class:`ConnectionLost`.
+        """
         with self._send_lock:
             command = self._numbered(type, payload)
             self._send_locked(command)
@@ -204,8 +211,7 @@ class HaConnection:
             self._send_locked(content)
 
     def _send_locked(self, content: Message | list[Message]) -> None:
-        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-        self._send_frame(text.encode(), ABNF.OPCODE_TEXT)
+        self._send_frame(encode(content), ABNF.OPCODE_TEXT)
 
     def _send_frame(self, data: bytes, opcode: int) -> None:
         # Not WebSocket.send: with enableTrace it would log the token.
@@ -277,18 +283,6 @@ class HaConnection:
             stream.set_deadline(left)
             if self._websocket.recv_frame().opcode == ABNF.OPCODE_CLOSE:
                 return
-
-
-def result_of(message: Message) -> Any:
-    """The result in a ``result`` message. Raises :class:`CommandError`."""
-    if message.get("success"):
-        return message.get("result")
-    error = message.get("error")
-    if not isinstance(error, dict):
-        error = {}
-    raise CommandError(
-        str(error.get("code", "unknown_error")), str(error.get("message", ""))
-    )
 
 
 def _closed_by_peer(data: bytes) -> ConnectionLost:

@@ -11,7 +11,8 @@ ADDRESS_STAGGER: Final = 0.25  # head start of an address over the next one
 READ_BUFFER_BYTES: Final = 256 * 1024
 HANDSHAKE_LIMIT_BYTES: Final = 1024 * 1024
 MESSAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
-DETAIL_LENGTH: Final = 200  # characters of a peer's text kept in an error
+SEND_LIMIT_BYTES: Final = 4 * 1024 * 1024 - 1  # Home Assistant takes no more
+DETAIL_LENGTH: Final = 300  # characters of a peer's text kept in an error
 
 # --- one session
 IDLE_BEFORE_PING: Final = 5.0

@@ -11,7 +11,13 @@ from . import causes
 from .config_check import LinkConfig
 from .connection import HaConnection
 from .const import STATE_RUNNING
-from .exceptions import CannotConnect, CommandTimeout, ConnectionLost, HaError, ProtocolError
+from .exceptions import (
+    CannotConnect,
+    CommandTimeout,
+    ConnectionLost,
+    HaError,
+    ProtocolError,
+)
 from .rest import RestClient
 from .tls import make_tls_context
 from .transport import Canceller, open_socket
@@ -52,16 +58,17 @@ class _Probe:
         return left
 
     def run(self) -> ProbeResult:
-        self._reach()
-        config = self._ask_rest()
         connection = HaConnection(self._config, self.canceller)
         try:
+            self._reach()
+            config = self._ask_rest()
             self._open(connection, rest_works=config is not None)
             return self._ask_websocket(connection, config)
         except CommandTimeout:
             raise CannotConnect(causes.TIMEOUT, **self._where) from None
         finally:
             connection.close()
+            self.canceller.close()
 
     def _reach(self, tls: ssl.SSLContext | None = None) -> None:
         """The way there; TLS faults come with the request."""
@@ -85,8 +92,6 @@ class _Probe:
         client = RestClient(self._config)
         try:
             return client.get_config(self._left())
-        except CommandTimeout:
-            raise CannotConnect(causes.TIMEOUT, **self._where) from None
         except ProtocolError as error:
             detail = str(error.params.get("detail", ""))
             raise CannotConnect(

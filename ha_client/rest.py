@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
 from . import causes
@@ -22,6 +23,7 @@ from .exceptions import (
     ProtocolError,
     readable,
 )
+from .messages import encode
 from .rest_errors import typed_error
 from .tls import bundle_error, make_tls_context
 from .upgrade import USER_AGENT, refusal
@@ -35,6 +37,10 @@ class _TlsAdapter(HTTPAdapter):
     def __init__(self, verify: bool) -> None:
         self._cert_reqs = "CERT_REQUIRED" if verify else "CERT_NONE"
         self._context = make_tls_context(verify)
+        if urllib3.__version__.startswith("1."):
+            # It names no host to OpenSSL when that is an address, and compares
+            # host and certificate itself.
+            self._context.check_hostname = False
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -158,12 +164,16 @@ class RestClient:
     ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (lower-case keys) and body, bounded in size and time."""
         headers = {"Authorization": f"Bearer {self._config.token}"} if login else {}
+        content = None
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+            content = encode(data)
         deadline = time.monotonic() + connect_timeout + answer_timeout
         try:
             with self._session.request(
                 method,
                 self._config.base_url + path,
-                json=data,
+                data=content,
                 headers=headers,
                 timeout=(connect_timeout, answer_timeout),
                 allow_redirects=False,

@@ -16,7 +16,7 @@ from .exceptions import (
     ProtocolError,
     readable,
 )
-from .transport import os_error, tls_error
+from .network_errors import os_error, tls_error
 
 Where = dict[str, str | int]
 
@@ -62,6 +62,10 @@ def typed_error(
         return tls_error(found, host, port)
     if found := _first(errors, ssl.SSLError):
         return tls_error(found, host, port)
+    if isinstance(error, requests.exceptions.SSLError):
+        # urllib3's own verdict on the host name, or on the certificate's format.
+        detail = readable(errors[-1])
+        return CannotConnect(causes.TLS_CERTIFICATE, **where, detail=detail)
     if found := _first(errors, http.client.BadStatusLine):
         line = str(found)
         if "\\x15\\x03" in line or "\x15\x03" in line:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 from . import causes
-from .connection import HaConnection, Message, result_of
+from .connection import HaConnection
 from .const import (
     COMMAND_TIMEOUT,
     CONFIG_POLL_INTERVAL,
@@ -20,9 +20,11 @@ from .const import (
     STATE_RUNNING,
 )
 from .exceptions import Cancelled, CommandError, ConnectionLost, ProtocolError
-from .registries import REGISTRIES, Row, parse
+from .messages import Message, essential_result, result_of
+from .registries import REGISTRIES, Row
+from .registry_feed import RegistryFeed
 from .states import StateChanges, StateDecoder
-from .timing import Debounce, Liveness
+from .timing import Liveness
 from .transport import Canceller
 
 _logger = logging.getLogger(__name__)
@@ -85,12 +87,9 @@ class LinkSession:
         self._has_snapshot = False
         self._config_poll_at: float | None = None
         self._registry_poll_at: float | None = None
-        self._dirty = Debounce()
-        self._fetching: dict[str, list[Row] | None] = {}
-        # Full lists were delivered / are on their way since it runs or we started
-        self._lists_fresh = False
-        self._lists_coming = False
-        self._registered: set[str] = set()  # entity ids with a registry entry
+        self._registries = RegistryFeed(
+            self._request, sink.on_registry, self._after_registries
+        )
         # States held back until a rename is known; None = nothing is held
         self._held: list[StateChanges] | None = None
 
@@ -190,7 +189,7 @@ class LinkSession:
         self._request("get_config", self._on_config)
 
     def _on_config(self, message: Message) -> None:
-        config = _essential(message, "get_config")
+        config = essential_result(message, "get_config")
         if not isinstance(config, dict):
             raise ProtocolError(detail="get_config without content")
         self._sink.on_config(config)
@@ -198,8 +197,8 @@ class LinkSession:
         if not self._running:
             self._config_poll_at = self._clock() + CONFIG_POLL_INTERVAL
         if before is None or (self._running and not before):
-            self._synced = self._lists_fresh = self._lists_coming = False
-            self._dirty.mark(REGISTRIES, self._clock(), urgent=True)
+            self._synced = False
+            self._registries.restart(self._clock())
 
     # --- registries
 
@@ -207,7 +206,7 @@ class LinkSession:
         data = event.get("data")
         if isinstance(data, dict) and data.get("old_entity_id"):
             self._hold_states()
-        self._dirty.mark([kind], self._clock())
+        self._registries.mark([kind], self._clock())
 
     def _hold_states(self) -> None:
         """Fetch the entity registry before more states are told.
@@ -217,36 +216,16 @@ class LinkSession:
         2024.3 and after them in 2025.4, so a registered entity that disappears
         counts as one too.
         """
-        self._dirty.mark(["entity"], self._clock(), urgent=True)
+        self._registries.mark(["entity"], self._clock(), urgent=True)
         if self._synced and self._held is None:
             self._held = []
 
-    def _fetch_registries(self) -> None:
-        marked = self._dirty.take()
-        kinds = [kind for kind in REGISTRIES if kind in marked]
-        self._lists_coming = len(kinds) == len(REGISTRIES)
-        self._fetching = dict.fromkeys(kinds)
-        for kind in kinds:
-            self._request(
-                REGISTRIES[kind].list_command,
-                lambda message, kind=kind: self._on_rows(kind, message),
-            )
-
-    def _on_rows(self, kind: str, message: Message) -> None:
-        self._fetching[kind] = _rows_of(kind, message)
-        if any(rows is None for rows in self._fetching.values()):
-            return
-        fetched, self._fetching = self._fetching, {}
-        for fetched_kind, rows in fetched.items():
-            self._sink.on_registry(fetched_kind, rows or [])
-            if fetched_kind == "entity":
-                self._registered = {row.entity_id for row in rows or []}
-        self._lists_fresh = self._lists_fresh or self._lists_coming
-        if self._lists_fresh and not self._subscribed:
+    def _after_registries(self) -> None:
+        if self._registries.complete and not self._subscribed:
             self._subscribe_entities()
         elif not self._synced:
             self._sync_if_possible()
-        elif self._held is not None and "entity" not in self._dirty:
+        elif self._held is not None and not self._registries.is_marked("entity"):
             held, self._held = self._held, None
             for changes in held:
                 self._sink.on_states(changes)
@@ -257,7 +236,7 @@ class LinkSession:
         self._subscribed = True
         message_id = self._request(
             "subscribe_entities",
-            lambda message: _essential(message, "subscribe_entities"),
+            lambda message: essential_result(message, "subscribe_entities"),
         )
         self._events[message_id] = self._on_states
         self._await(_SNAPSHOT, "subscribe_entities", _ignore)
@@ -267,7 +246,7 @@ class LinkSession:
         if changes.complete:
             self._has_snapshot = True
             self._results.pop(_SNAPSHOT, None)
-        if not self._registered.isdisjoint(changes.removed):
+        if not self._registries.entity_ids.isdisjoint(changes.removed):
             self._hold_states()
         if self._held is not None:
             self._held.append(changes)
@@ -278,7 +257,7 @@ class LinkSession:
             self._sink.on_states(StateChanges(changes.changed, set(), False))
 
     def _sync_if_possible(self) -> bool:
-        if not (self._running and self._lists_fresh and self._has_snapshot):
+        if not (self._running and self._registries.complete and self._has_snapshot):
             return False
         self._held = None  # the snapshot contains it
         self._synced = True
@@ -290,8 +269,12 @@ class LinkSession:
     # --- timers
 
     def _next_due(self, liveness_due: float) -> float:
-        fetch_due = None if self._fetching else self._dirty.due
-        timers = (liveness_due, fetch_due, self._config_poll_at, self._registry_poll_at)
+        timers = (
+            liveness_due,
+            self._registries.due,
+            self._config_poll_at,
+            self._registry_poll_at,
+        )
         return min(due for due in timers if due is not None)
 
     def _run_timers(self, now: float) -> None:
@@ -306,37 +289,11 @@ class LinkSession:
                 self._fetch_config()
         if self._registry_poll_at is not None and now >= self._registry_poll_at:
             self._registry_poll_at = now + REGISTRY_POLL_INTERVAL
-            self._dirty.mark(REGISTRIES, now, urgent=True)
+            self._registries.mark(REGISTRIES, now, urgent=True)
             self._fetch_config()
-        if self._dirty.due is not None and now >= self._dirty.due:
-            if not self._fetching:
-                self._fetch_registries()
+        if self._registries.due is not None and now >= self._registries.due:
+            self._registries.fetch()
 
 
 def _ignore(message: Message) -> None:
     """For results that make no difference."""
-
-
-def _essential(message: Message, command: str) -> Any:
-    """The result of a command that a link cannot do without."""
-    try:
-        return result_of(message)
-    except CommandError as error:
-        detail = f"{command}: {error.message} ({error.code})"
-        raise ProtocolError(detail=detail) from None
-
-
-def _rows_of(kind: str, message: Message) -> list[Row]:
-    registry = REGISTRIES[kind]
-    try:
-        rows = result_of(message)
-    except CommandError as error:
-        if not registry.optional:
-            _essential(message, registry.list_command)
-        _logger.info("no %s registry: %s", kind, error.code)
-        return []
-    parsed = parse(kind, rows) if isinstance(rows, list) else []
-    if not parsed and rows != []:
-        # Taking it for an empty registry would archive everything.
-        raise ProtocolError(detail=f"{registry.list_command}: no row understood")
-    return parsed

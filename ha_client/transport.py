@@ -18,6 +18,7 @@ from typing import Any
 from . import causes
 from .const import ADDRESS_STAGGER
 from .exceptions import Cancelled, CannotConnect, readable
+from .network_errors import os_error, tls_error
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -132,16 +133,6 @@ def resolve(
         detail = getattr(result[0], "strerror", None) or result[0]
         raise CannotConnect(causes.DNS, host=host, port=port, detail=readable(detail))
     return result[0]
-
-
-def os_error(error: OSError, host: str, port: int) -> CannotConnect:
-    """The typed form of a failed ``connect``."""
-    if error.errno == errno.ECONNREFUSED:
-        return CannotConnect(causes.REFUSED, host=host, port=port)
-    if error.errno == errno.ETIMEDOUT:
-        return CannotConnect(causes.CONNECT_TIMEOUT, host=host, port=port)
-    detail = readable(error.strerror or error)
-    return CannotConnect(causes.UNREACHABLE, host=host, port=port, detail=detail)
 
 
 class _Race:
@@ -283,20 +274,3 @@ def _start_tls(
     except BaseException:
         wrapped.close()
         raise
-
-
-def tls_error(error: Exception, host: str, port: int) -> CannotConnect:
-    """The typed form of a failed TLS handshake."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return CannotConnect(
-            causes.TLS_CERTIFICATE,
-            host=host,
-            port=port,
-            detail=readable(error.verify_message),
-            verify_code=error.verify_code,
-        )
-    if isinstance(error, ssl.SSLError) and error.reason:
-        detail = error.reason.replace("_", " ").lower()
-    else:
-        detail = readable(getattr(error, "strerror", None) or error)
-    return CannotConnect(causes.TLS_HANDSHAKE, host=host, port=port, detail=detail)

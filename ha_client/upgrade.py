@@ -57,15 +57,23 @@ def upgrade(config: LinkConfig, stream: Stream) -> WebSocket:
         raise CannotConnect(
             causes.CONNECTION_LOST, **where, detail=readable(error)
         ) from None
-    except WebSocketException as error:
-        response = websocket.handshake_response
-        if response is not None and 300 <= response.status < 400:
-            headers = response.headers
-            raise refusal(response.status, headers, None, where) from None
+    except (WebSocketException, ValueError, IndexError) as error:
+        # The latter two: what 1.9.0 makes of a malformed header.
+        if redirect := _redirect(websocket, where):
+            raise redirect from None
         if stream.head.startswith(_TLS_ALERT):
             raise CannotConnect(causes.HTTPS_REQUIRED, **where) from None
         raise ProtocolError(**where, detail=readable(error)) from None
+    if redirect := _redirect(websocket, where):  # 1.9.0 is content with it
+        raise redirect
     return websocket
+
+
+def _redirect(websocket: WebSocket, where: dict[str, str | int]) -> HaError | None:
+    response = websocket.handshake_response
+    if response is None or not 300 <= response.status < 400:
+        return None
+    return refusal(response.status, response.headers, None, where)
 
 
 def refusal(

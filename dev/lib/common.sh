@@ -48,11 +48,23 @@ with_lock() {
     ) 9>"$lock"
 }
 
-# Run a command quietly; show its output only when it fails.
+# A dot every 10 s. It waits by reading from a pipe that stays empty: a sleep of
+# its own would outlive it.
+_tick() {
+    exec 8<> <(:)
+    while ! read -rt 10 -u 8 && kill -0 $$ 2>/dev/null; do printf '.' >&2; done
+}
+
+# Run a command quietly, with a dot now and then for those who wait; show its
+# output only when it fails.
 quietly() {
-    local log code=0
+    local log ticker code=0
     log=$(mktemp "${TMPDIR:-/tmp}/oha-log.XXXXXX")
+    _tick 9>&- &
+    ticker=$!
     "$@" >"$log" 2>&1 || code=$?
+    kill "$ticker" 2>/dev/null || true
+    wait "$ticker" 2>/dev/null || true
     if [ "$code" -ne 0 ]; then
         say "failed ($code): $*"
         tail -n 40 "$log" >&2

@@ -259,7 +259,14 @@ class HomeAssistantServer:
             time.sleep(0.1)
 
     def _answers(self):
-        return requests.get(self.url + "/api/onboarding", timeout=5).status_code == 200
+        path = "/auth/providers" if self._is_onboarded() else "/api/onboarding"
+        return requests.get(self.url + path, timeout=5).status_code == 200
+
+    def _is_onboarded(self):
+        """Whether all is done: then it has no /api/onboarding after a restart."""
+        path = self.config_dir / ".storage" / "onboarding"
+        done = json.loads(path.read_text())["data"]["done"]
+        return {"user", "analytics", "integration"} <= set(done)
 
     def _is_running(self):
         return self.api("GET", "/api/config")["state"] == "RUNNING"
@@ -277,7 +284,8 @@ class HomeAssistantServer:
         # The password is kept before it is used: an interrupted start goes on.
         self._keep_secrets(path)
         client_id = self.url + "/"
-        steps = {s["step"]: s["done"] for s in self._json("GET", "/api/onboarding")}
+        rows = [] if self._is_onboarded() else self._json("GET", "/api/onboarding")
+        steps = {row["step"]: row["done"] for row in rows}
         new = not steps.get("user", True)
         code = self._create_owner(client_id) if new else self._log_in(client_id)
         form = {

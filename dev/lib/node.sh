@@ -20,6 +20,11 @@ _find_node() {
     fi
     ensure_venv node "$OHA_ROOT/dev/requirements/node.txt"
     export PATH="$OHA_VENV/bin:$PATH"
+    # Unlike Debian's, this one would not trust what the machine trusts.
+    local certificates=/etc/ssl/certs/ca-certificates.crt
+    if [ -r "$certificates" ]; then
+        export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$certificates}"
+    fi
 }
 
 # Puts eslint and prettier on PATH, with their plugins where they look for them.

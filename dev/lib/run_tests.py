@@ -34,18 +34,18 @@ class TestRun:
         self.counts = dict.fromkeys(OUTCOMES, 0)
         self.problems = []
         self.files = set()
+        self.expected = sorted(TESTS.glob("**/test_*.py"))
         os.environ["ODOO_HA_DB_PREFIX"] = self.prefix
         os.environ["ODOO_HA_TEMPLATE_DB"] = self.template
 
     # -- what may go wrong without a test that fails ------------------------
 
     def problem(self, text):
-        say(f"PROBLEM: {text}")
         self.problems.append(text)
 
     def check_imports(self):
         """Odoo's own runner sees only what the packages of tests import."""
-        for init in [TESTS / "__init__.py", *TESTS.glob("**/__init__.py")]:
+        for init in sorted({TESTS / "__init__.py", *TESTS.glob("**/__init__.py")}):
             folder = init.parent
             modules = {path.stem for path in folder.glob("test_*.py")}
             if not modules or folder.is_relative_to(test_arguments.PURE):
@@ -62,7 +62,7 @@ class TestRun:
                 self.problem(f"{where} does not import {name}")
 
     def check_files(self):
-        for path in sorted(TESTS.glob("**/test_*.py")):
+        for path in self.expected:
             if str(path) not in self.files:
                 self.problem(f"no test was found in {path.relative_to(ROOT)}")
 

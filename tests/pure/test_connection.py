@@ -106,7 +106,7 @@ def test_ban(ha):
 
 def test_a_redirect_is_told_and_not_followed(ha):
     with FakeHomeAssistant() as other:
-        location = f"{other.url}/api/websocket"
+        location = f"{other.url}/api/websocket".replace("http", "ws")
         ha.redirect_to = location.replace("//", "//user:pw@") + "?token=1"
         error = refused(ha)
         assert error.cause == "redirect"

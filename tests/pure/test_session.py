@@ -350,6 +350,23 @@ def test_a_large_frame_over_a_slow_line_is_waited_for(home, run, hasty):
     assert session.end is None
 
 
+def test_answers_may_queue_behind_a_large_frame(home, run, hasty, monkeypatch):
+    monkeypatch.setattr(session_module, "COMMAND_TIMEOUT", 0.4)
+    session = run()
+    session.wait_synced()
+    asked = home.commands["get_config"]
+    home.answer_delay = 60.0
+    home.set_running()  # the session asks for the configuration, in vain
+    eventually(lambda: home.commands["get_config"] > asked)
+    home.silent = True
+    frame = text_frame(b'{"text": "' + b"x" * 400_000 + b'"}')
+    for begin in range(0, len(frame), 20_000):
+        assert session.end is None
+        home.send_bytes(frame[begin : begin + 20_000])
+        time.sleep(0.06)
+    assert session.wait_end().cause == "no_answer"
+
+
 def test_a_snapshot_that_never_comes_ends_the_session(home, run, monkeypatch, hasty):
     monkeypatch.setattr(session_module, "COMMAND_TIMEOUT", 0.3)
 
