@@ -2,6 +2,9 @@
 
 import logging
 
+from odoo.sql_db import db_connect
+from odoo.tools import SQL
+
 _logger = logging.getLogger(__name__)
 
 
@@ -36,24 +39,25 @@ def uninstall_hook(env):
     websocket_thread_manager.detach(env.cr.dbname)
     heartbeat.delete(env.cr)
     env["ir.config_parameter"].invalidate_model()
-    _forget_inherited_names(env)
+    # Odoo files external ids of what our models inherit under the mixins' modules,
+    # makes them anew while it removes the models, and leaves them for ever.
+    dbname = env.cr.dbname
+    env.cr.postcommit.add(lambda: _remove_dangling_ids(dbname))
 
 
-def _forget_inherited_names(env):
-    """Remove the external ids of what our models inherit.
-
-    Odoo files them under the mixins' modules, and leaves them there for ever.
-    """
-    models = env["ir.model"].search([("model", "=like", "ha.%")])
-    names = [
-        model.model.replace(".", "_")
-        for model in models
-        if model.modules == "odoo_ha_addon"
-    ]
-    prefixes = tuple(
-        f"{kind}__{name}__" for kind in ("selection", "model_inherit") for name in names
-    )
-    others = env["ir.model.data"].search(
-        [("module", "!=", "odoo_ha_addon"), ("name", "like", "\\_\\_ha\\_")]
-    )
-    others.filtered(lambda data: data.name.startswith(prefixes)).unlink()
+def _remove_dangling_ids(dbname):
+    try:
+        with db_connect(dbname).cursor() as cr:
+            for table in ("ir_model_fields_selection", "ir_model_inherit"):
+                cr.execute(
+                    SQL(
+                        "DELETE FROM ir_model_data d WHERE model = %s"
+                        " AND name ~ '^(selection|model_inherit)__ha_'"
+                        " AND NOT EXISTS (SELECT FROM %s t WHERE t.id = d.res_id)",
+                        table.replace("_", "."),
+                        SQL.identifier(table),
+                    )
+                )
+    except Exception:
+        # The removal itself is done; this must not make it look failed.
+        _logger.exception("External ids of the removed models stay behind")

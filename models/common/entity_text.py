@@ -55,7 +55,7 @@ STATE_TEXTS = {
     "cool": _lt("Cool"),
     "heat_cool": _lt("Heat/Cool"),
     "auto": _lt("Auto"),
-    "dry": _lt("Dry"),
+    "dry": _lt("Drying"),
     "fan_only": _lt("Fan Only"),
     "eco": _lt("Eco"),
     "disarmed": _lt("Disarmed"),
