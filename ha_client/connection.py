@@ -39,7 +39,7 @@ from .exceptions import (
 )
 from .messages import Message, encode, result_of
 from .stream import Stream
-from .tls import bundle_error, make_tls_context
+from .tls import bundle_error, make_tls_context, speaks_tls
 from .transport import Canceller, open_socket
 from .upgrade import upgrade
 
@@ -92,9 +92,14 @@ class HaConnection:
         try:
             stream.set_deadline(deadline - time.monotonic())
             self._websocket = upgrade(config, stream)
-        except BaseException:
+        except BaseException as error:
             stream.close()
             self._raise_if_cancelled()
+            lost = isinstance(error, HaError) and error.cause == causes.CONNECTION_LOST
+            left = deadline - time.monotonic()
+            if lost and speaks_tls(config, left, self._canceller):
+                where = {"host": config.host, "port": config.port}
+                raise CannotConnect(causes.HTTPS_REQUIRED, **where) from None
             raise
         self._stream = stream
 

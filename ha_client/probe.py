@@ -1,6 +1,5 @@
 """Test Connection: one honest look, with the true cause when it fails."""
 
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from .exceptions import (
     ProtocolError,
 )
 from .rest import RestClient
-from .tls import make_tls_context
+from .tls import speaks_tls
 from .transport import Canceller, open_socket
 
 # How much earlier than the hard limit the steps stop by themselves, so that their
@@ -70,22 +69,15 @@ class _Probe:
             connection.close()
             self.canceller.close()
 
-    def _reach(self, tls: ssl.SSLContext | None = None) -> None:
-        """The way there; TLS faults come with the request."""
+    def _reach(self) -> None:
+        """The way there: TCP only, TLS faults come with the request."""
         open_socket(
             self._config.host,
             self._config.port,
-            tls=tls,
+            tls=None,
             timeout=self._left(),
             canceller=self.canceller,
         ).close()
-
-    def _speaks_tls(self) -> bool:
-        try:
-            self._reach(make_tls_context(verify=False))
-        except CannotConnect:
-            return False
-        return True
 
     def _ask_rest(self) -> dict[str, Any] | None:
         """Home Assistant's configuration; None when it is one without REST API."""
@@ -99,7 +91,7 @@ class _Probe:
             ) from None
         except ConnectionLost:
             # How Home Assistant's own TLS server answers plain HTTP.
-            if not self._config.is_tls and self._speaks_tls():
+            if speaks_tls(self._config, self._left(), self.canceller):
                 raise CannotConnect(causes.HTTPS_REQUIRED, **self._where) from None
             raise
         except CannotConnect as error:

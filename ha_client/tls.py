@@ -12,7 +12,9 @@ import os
 import ssl
 
 from . import causes
+from .config_check import LinkConfig
 from .exceptions import CannotConnect, readable
+from .transport import Canceller, open_socket
 
 
 def make_tls_context(verify: bool = True) -> ssl.SSLContext:
@@ -50,3 +52,24 @@ def bundle_error(error: OSError, host: str, port: int) -> CannotConnect:
     """The typed form of a CA bundle that cannot be read."""
     detail = readable(f"CA bundle: {error}")
     return CannotConnect(causes.TLS_HANDSHAKE, host=host, port=port, detail=detail)
+
+
+def speaks_tls(config: LinkConfig, timeout: float, canceller: Canceller) -> bool:
+    """Whether a server that hung up on plain HTTP expects TLS.
+
+    Home Assistant's own TLS server closes the connection without a word. Raises
+    :class:`Cancelled`.
+    """
+    if config.is_tls or timeout <= 0:
+        return False
+    try:
+        open_socket(
+            config.host,
+            config.port,
+            tls=make_tls_context(verify=False),
+            timeout=timeout,
+            canceller=canceller,
+        ).close()
+    except CannotConnect:
+        return False
+    return True

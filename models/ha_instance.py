@@ -1,3 +1,5 @@
+import time
+
 from odoo import api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
@@ -26,6 +28,7 @@ CONFIGURATION_FIELDS = (
     "filter_label_ids",
     "confirmed_database_uuid",
 )
+JOIN_PAUSE_S = 1.0  # for another cron worker to get the other job
 DOWN_PATIENCE_S = 600  # an outage that lasts longer needs a person
 
 
@@ -423,6 +426,17 @@ class HaInstance(models.Model):
         """
         websocket_thread_manager.attach(self.env.cr.dbname)
         self.search([])._update_attention()
+        if websocket_thread_manager.lacks_supervisors(self.env.cr):
+            # A cron worker loads the addon only when it gets one of its jobs. This
+            # one has this job, so that another gets that one.
+            self.env.ref("odoo_ha_addon.ir_cron_ha_join_supervision")._trigger()
+            self.env.cr.commit()  # pylint: disable=invalid-commit
+            time.sleep(JOIN_PAUSE_S)
+
+    @api.model
+    def _cron_join(self):
+        """Take part in supervision from this process on."""
+        websocket_thread_manager.attach(self.env.cr.dbname)
 
     def _update_attention(self):
         """One activity per manager for an instance that needs a person."""

@@ -171,7 +171,10 @@ class TestHomeAssistant(LifecycleCase):
             with self.subTest(entity_id=entity_id):
                 self.assertEqual(attributes, state["attributes"])
                 self.assertEqual(unit, state["attributes"].get("unit_of_measurement"))
-                for ours, name in ((changed, "last_changed"), (updated, "last_updated")):
+                for ours, name in (
+                    (changed, "last_changed"),
+                    (updated, "last_updated"),
+                ):
                     theirs_ = datetime.fromisoformat(state[name]).replace(tzinfo=None)
                     self.assertEqual(ours, theirs_, name)
                 if unit:

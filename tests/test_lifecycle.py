@@ -2,12 +2,15 @@
 
 import signal
 import socket
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import psutil
 
 from odoo.tests import tagged
+from odoo.tools import config
 
 from .common import LifecycleCase, wait_until
 from .fake_ha import FakeHomeAssistant
@@ -191,6 +194,60 @@ class TestOneProcess(LifecycleCase):
         wait_until(lambda: self.states_in_odoo(database) == {"light.kitchen": "on"})
         self.assertEqual(
             database.value("SELECT epoch FROM ha_instance_status"), 2
+        )
+
+    def test_last_changes_are_written_before_the_end(self):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        server = self.server("-d", database.name)
+        self.wait_state(database, instance_id, "connected")
+        for number in range(30):
+            self.ha.set_state("light.kitchen", str(number))
+        time.sleep(0.02)  # received, but not yet due to be written
+        self.assertEndsSoon(server)
+        self.assertEqual(self.states_in_odoo(database), {"light.kitchen": "29"})
+
+    def assertReloads(self, server, database, instance_id, reload):
+        pid = server.process.pid
+        connections = self.ha.total_connections
+        reload()
+        wait_until(lambda: self.ha.total_connections > connections, 30, "a connection")
+        self.wait_state(database, instance_id, "connected")
+        self.assertIsNone(server.process.poll())
+        self.assertEqual(server.process.pid, pid)
+        self.assertEqual(self.ha.most_connections, 1)
+        self.assertNotIn(1006, self.ha.close_codes)
+        self.assertEqual(server.log.count("[post_load_hook]"), 2)
+        self.assertEndsSoon(server)
+
+    def test_reload_by_signal(self):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        server = self.server("-d", database.name)
+        self.wait_state(database, instance_id, "connected")
+        self.assertReloads(
+            server, database, instance_id, lambda: server.signal(signal.SIGHUP)
+        )
+
+    def test_reload_by_changed_code(self):
+        database = self.database()
+        instance_id = self.add_instance(database, self.ha)
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        module = folder / "oha_watched"
+        module.mkdir()
+        (module / "__init__.py").touch()
+        (module / "__manifest__.py").write_text("{'name': 'Watched'}")
+        paths = ",".join([str(folder), *config["addons_path"]])
+        server = self.server(
+            "-d", database.name, "--dev=reload", f"--addons-path={paths}"
+        )
+        self.wait_state(database, instance_id, "connected")
+        server.wait_log("AutoReload watcher running")
+        self.assertReloads(
+            server,
+            database,
+            instance_id,
+            lambda: (module / "changed.py").write_text("answer = 42\n"),
         )
 
     def test_threads_are_as_documented(self):

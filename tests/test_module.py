@@ -123,9 +123,7 @@ class TestModule(ModuleCase):
         super().setUp()
         self.ha = self.enterContext(FakeHomeAssistant())
         self.ha.update_registry("area", {"area_id": "kitchen", "name": "Kitchen"})
-        self.ha.add_entity(
-            "light.kitchen", "off", registry_id="r1", area_id="kitchen"
-        )
+        self.ha.add_entity("light.kitchen", "off", registry_id="r1", area_id="kitchen")
 
     def test_comes_and_goes_without_a_trace_and_comes_again(self):
         database = self.database(template=template_without_addon())

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-import xmlrpc.client
+
+import requests
 
 import databases
 import processes
@@ -26,6 +27,10 @@ def say(message):
     print(f"[demo {time.monotonic() - BEGAN:5.1f}s] {message}", flush=True)
 
 
+class OdooError(Exception):
+    """What Odoo answered instead of a result."""
+
+
 class Demo:
     def __init__(self, options):
         self.options = options
@@ -34,6 +39,7 @@ class Demo:
         self.log = LOGS / f"odoo-{self.db}.log"
         self.memo_path = DEV / f"demo-{self.db}.json"
         self.odoo = None
+        self.session = requests.Session()
         self.hass = HomeAssistantServer(
             DEV / "ha" / "demo", options.ha_port, frontend=True
         )
@@ -101,30 +107,38 @@ class Demo:
         self.wait_for_odoo(60.0)
 
     def wait_for_odoo(self, timeout):
-        common = xmlrpc.client.ServerProxy(f"{self.url}/xmlrpc/2/common")
+        login = {"db": self.db, "login": LOGIN, "password": PASSWORD}
         deadline = time.monotonic() + timeout
         while True:
             if self.odoo.poll() is not None:
                 raise DemoError(f"Odoo ended; see {self.log}")
             try:
-                self.uid = common.authenticate(self.db, LOGIN, PASSWORD, {})
-                break
-            except OSError as error:
+                self.rpc("/web/session/authenticate", login)
+                return
+            except requests.RequestException as error:
                 if time.monotonic() > deadline:
                     raise DemoError(f"Odoo does not answer; see {self.log}") from error
+            except OdooError as error:
+                raise DemoError(
+                    f"{error}: {LOGIN}/{PASSWORD} cannot log into database {self.db}; "
+                    "choose another with --db NAME"
+                ) from error
             time.sleep(0.1)
-        if not self.uid:
-            raise DemoError(
-                f"{LOGIN}/{PASSWORD} may not log into database {self.db} any more; "
-                "choose another with --db NAME"
-            )
+
+    def rpc(self, path, params):
+        """A call as the web client makes them: XML-RPC is deprecated in Odoo 19."""
+        payload = {"jsonrpc": "2.0", "id": 1, "method": "call", "params": params}
+        answer = self.session.post(self.url + path, json=payload, timeout=60)
+        answer.raise_for_status()
+        content = answer.json()
+        if "error" in content:
+            error = content["error"]
+            raise OdooError(error.get("data", {}).get("message") or error["message"])
+        return content["result"]
 
     def call(self, method, *args, **kwargs):
-        models = xmlrpc.client.ServerProxy(f"{self.url}/xmlrpc/2/object")
-        return models.execute_kw(
-            *(self.db, self.uid, PASSWORD),
-            *("ha.instance", method, list(args), kwargs),
-        )
+        call = {"model": "ha.instance", "method": method, "args": args}
+        return self.rpc("/web/dataset/call_kw", {**call, "kwargs": kwargs})
 
     # -- the instance -------------------------------------------------------
 
@@ -233,8 +247,8 @@ def main():
     except (DemoError, DatabaseError, HomeAssistantError) as error:
         print(f"[demo] ERROR: {error}", file=sys.stderr, flush=True)
         code = 1
-    except xmlrpc.client.Fault as error:
-        print(f"[demo] ERROR from Odoo: {error.faultString}", file=sys.stderr)
+    except OdooError as error:
+        print(f"[demo] ERROR from Odoo: {error}", file=sys.stderr, flush=True)
         code = 1
     finally:
         # A second Ctrl-C must not leave half of it running.

@@ -140,7 +140,7 @@ class TestRun:
         # Only the path through the addon's own name makes the tests importable.
         self.pytest(
             "odoo",
-            *(f"--odoo-database={self.database}", "--odoo-http"),
+            *(f"--odoo-database={self.database}", "--odoo-http", "--durations=15"),
             *(f"--rootdir={LINKED}", f"--ignore={LINKED}/tests/pure"),
             *(str(LINKED / path) for path in self.arguments.odoo),
             cwd=LINKED.parent,

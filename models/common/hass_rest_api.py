@@ -90,13 +90,14 @@ def call_service(instance, domain: str, service: str, data: dict, entity_id: str
             )
         ) from error
     except HaError as error:
-        # The data may hold the code of a lock: never log it.
+        # Data and Home Assistant's message may hold the code of a lock: the log
+        # gets neither.
         _logger.info(
-            "Service %s.%s for %s failed: %s. instance_id=%s",
+            "Service %s.%s for %s failed (%s). instance_id=%s",
             domain,
             service,
             entity_id,
-            error,
+            getattr(error, "code", error.cause),
             instance.id,
         )
         message, remedy = causes.explain(env, error.cause, error.params)

@@ -18,10 +18,11 @@ import threading
 import time
 
 from odoo.service import server as odoo_server
+from odoo.tools import config
 
 from . import link_status, process_role
 from .instance_config import read_instances
-from .ownership import CHANNEL
+from .ownership import CHANNEL, SESSION_NAME, SESSIONS_SQL
 from .thread_tools import cap_malloc_arenas, start_thread
 from .websocket_monitor_service import WebSocketMonitorService, log_problems
 
@@ -149,6 +150,18 @@ def get_websocket_service_status(env, instance_id) -> dict:
     """
     with env.registry.cursor() as cr:
         return link_status.describe(env, cr, instance_id)
+
+
+def lacks_supervisors(cr) -> bool:
+    """Whether some cron worker of a prefork server does not supervise yet.
+
+    Without a preloaded database a worker knows nothing of the addon before it has
+    loaded it, and could not take a link over.
+    """
+    if not config["workers"]:
+        return False
+    cr.execute(SESSIONS_SQL, (f"{SESSION_NAME}{process_role.CRON_WORKER}-%",))
+    return cr.rowcount < config["max_cron_threads"]
 
 
 def _select(cr, instance_id, active_only=True):
