@@ -1,1 +1,21 @@
-from . import test_lifecycle, test_supervision_prefork
+from . import (
+    test_control,
+    test_fault_catalogue,
+    test_ha_instance,
+    test_home_assistant,
+    test_ingest,
+    test_ingest_identity,
+    test_instance_state,
+    test_lifecycle,
+    test_module,
+    test_security,
+    test_security_token,
+    test_supervision_changes,
+    test_supervision_cold,
+    test_supervision_faults,
+    test_supervision_hosts,
+    test_supervision_prefork,
+    test_supervision_stress,
+    test_test_connection,
+    test_views,
+)

@@ -1,6 +1,7 @@
 """Shared by the tests that work on records: instances that look alive."""
 
 import contextlib
+import logging
 import unittest.mock
 
 import psycopg2
@@ -107,6 +108,25 @@ class InstanceMixin:
         )
         self.beat(instance)
         return connection
+
+    @contextlib.contextmanager
+    def captured_logs(self):
+        """Collect lines: ours and other packages' from DEBUG, Odoo's from INFO.
+
+        From DEBUG on, Odoo itself writes every value into its log that it handles.
+        """
+        with contextlib.ExitStack() as stack:
+            for name, level in (
+                ("odoo", logging.INFO),
+                ("werkzeug", logging.INFO),
+                ("odoo.addons.odoo_ha_addon", logging.DEBUG),
+            ):
+                logger = logging.getLogger(name)
+                stack.callback(logger.setLevel, logger.level)
+                logger.setLevel(level)
+            logs = stack.enter_context(self.assertLogs(level=logging.DEBUG))
+            logging.getLogger("odoo.addons.odoo_ha_addon").debug("the log is captured")
+            yield logs.output
 
     def stored_token(self, instance):
         """What lies in the database."""

@@ -11,7 +11,8 @@ from .fake_ha import FakeHomeAssistant
 MODULE = "odoo_ha_addon"
 TROUBLE = re.compile(r"^\S+ \S+ \d+ (?:WARNING|ERROR|CRITICAL) .*", re.MULTILINE)
 UNINSTALL = """
-env["ir.module.module"].search([("name", "=", "odoo_ha_addon")]).button_immediate_uninstall()
+module = env["ir.module.module"].search([("name", "=", "odoo_ha_addon")])
+module.button_immediate_uninstall()
 print("UNINSTALLED")
 """
 # Each call of this deprecated interface is a warning of Odoo's.

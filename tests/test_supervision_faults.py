@@ -213,6 +213,36 @@ class TestDatabaseFaults(FaultCase):
         self.assertEqual(self.db.value("SELECT epoch FROM ha_instance_status"), epoch)
         self.assertNotEqual(self.db.value(owner), frozen)
 
+    def test_owner_frozen_in_mid_transaction(self):
+        self.connect("--workers=2")
+        frozen = self.db.value("SELECT owner_pid FROM ha_instance_status")
+        connection = self.db.connect()
+        self.addCleanup(connection.close)
+        with connection.cursor() as cr:
+            cr.execute("LOCK ha_entity_state IN SHARE MODE")
+        self.ha.set_state("light.kitchen", "frozen")
+        wait_until(
+            lambda: self.db.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
+            what="a writer that waits inside its transaction",
+        )
+        os.kill(frozen, signal.SIGSTOP)
+        self.addCleanup(self.kill_quietly, frozen)
+        connection.rollback()
+        wait_until(
+            lambda: self.db.value("SELECT owner_pid FROM ha_instance_status") != frozen,
+            LEASE_LIMIT_S,
+            "a new owner",
+        )
+        self.wait_state(self.db, self.id, "connected")
+        self.ha.set_state("light.kitchen", "on")
+        self.assertAgrees()
+        versions = "SELECT xmin::text, ctid::text FROM ha_entity_state ORDER BY id"
+        before = self.db.sql(versions)
+        os.kill(frozen, signal.SIGCONT)
+        wait_until(lambda: len(self.ha.connections) == 1, 10, "the end of the old link")
+        time.sleep(2)
+        self.assertEqual(self.db.sql(versions), before)
+
     def kill_quietly(self, pid):
         try:
             os.kill(pid, signal.SIGKILL)

@@ -99,6 +99,11 @@ class TestPrefork(PreforkCase):
         self.wait_new_owner(database, instance_id, pid, TAKEOVER_LIMIT_S)
         self.assertLinkAgrees(database)
         self.assertEqual(self.ha.most_connections, 1)
+        events = database.sql(
+            "SELECT kind, params ->> 'pid' FROM ha_connection_event"
+            " WHERE kind = 'takeover'"
+        )
+        self.assertEqual(events, [("takeover", str(pid))])
 
     def test_recycled_owner_hands_over(self):
         database, instance_id, server = self.start()
