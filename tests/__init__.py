@@ -17,5 +17,4 @@ from . import (
     test_supervision_prefork,
     test_supervision_stress,
     test_test_connection,
-    test_views,
 )

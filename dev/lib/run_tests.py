@@ -3,10 +3,12 @@
 import ast
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import databases
@@ -17,6 +19,18 @@ from databases import DEV, MODULE, ROOT, DatabaseError
 TESTS = ROOT / "tests"
 LINKED = DEV / "addons" / MODULE
 OUTCOMES = ("passed", "failed", "skipped")
+SERVERS = re.compile(r"class \w+\((LifecycleCase|PreforkCase|FaultCase)\)")
+# About half of what the tests with servers take, so that two runs end together.
+LONG_TESTS = {"test_supervision_faults", "test_supervision_cold", "test_lifecycle"}
+
+
+@dataclass
+class PytestRun:
+    name: str
+    process: subprocess.Popen
+    target: Path  # where it leaves its counts
+    log: Path | None  # where its output goes, if not to ours
+    began: float
 
 
 def say(message):
@@ -68,17 +82,40 @@ class TestRun:
 
     # -- runs ---------------------------------------------------------------
 
-    def pytest(self, name, *args, cwd, env):
-        began = time.monotonic()
+    def start_pytest(self, name, *args, cwd, env, log=None):
         target = self.work / f"{name}.json"
         command = [sys.executable, "-m", "pytest", "-p", "pytest_count"]
         command += ["-o", f"cache_dir={DEV}/test/cache-{name}", "-rs"]
         env = {**os.environ, **env, "OHA_COUNT_FILE": str(target)}
         command += [*args, *self.arguments.options]
-        code = self.wait(subprocess.Popen(command, cwd=cwd, env=env))
-        say(f"{name}: {time.monotonic() - began:.1f} s, pytest's exit code {code}")
+        output = log and log.open("wb")
+        process = subprocess.Popen(
+            command, cwd=cwd, env=env, stdout=output, stderr=output and subprocess.STDOUT
+        )
+        return PytestRun(name, process, target, log, time.monotonic())
+
+    def finish_pytest(self, runs):
+        """Wait for runs that go on at the same time; print and count each."""
         try:
-            result = json.loads(target.read_text())
+            for run in runs:
+                run.process.wait()
+                self.count(run)
+        except KeyboardInterrupt:
+            for run in runs:
+                # It may have fixtures to take down.
+                processes.signal_quietly(run.process.pid, signal.SIGINT)
+            for run in runs:
+                processes.stop(run.process.pid, "pytest", 15.0, first=signal.SIGINT)
+                run.process.wait()
+            raise
+
+    def count(self, run):
+        name, code = run.name, run.process.returncode
+        if run.log:
+            sys.stdout.write(run.log.read_text(errors="replace"))
+        say(f"{name}: {time.monotonic() - run.began:.1f} s, pytest's exit code {code}")
+        try:
+            result = json.loads(run.target.read_text())
         except OSError:
             self.problem(f"{name}: pytest ended ({code}) before it could count")
             return
@@ -95,25 +132,15 @@ class TestRun:
                 if outcome == "skipped":
                     self.problem(f"{name}: skipped: {nodeid}")
 
-    @staticmethod
-    def wait(process):
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            # It may have fixtures to take down.
-            processes.signal_quietly(process.pid, signal.SIGINT)
-            processes.stop(process.pid, "pytest", 15.0, first=signal.SIGINT)
-            process.wait()
-            raise
-
     def run_pure(self):
         # No Odoo on the path: these tests prove that they need none.
-        self.pytest(
+        run = self.start_pytest(
             "pure",
             *("-p", "no:odoo", *self.arguments.pure),
             cwd=test_arguments.PURE,
             env={"PYTHONPATH": str(Path(__file__).parent)},
         )
+        self.finish_pytest([run])
 
     def make_databases(self):
         began = time.monotonic()
@@ -137,14 +164,43 @@ class TestRun:
         except DatabaseError as error:
             self.problem(str(error))
             return
+        if not self.arguments.complete:
+            run = self.start_odoo_pytest("odoo", self.database, self.arguments.odoo)
+            self.finish_pytest([run])
+            return
+        # Tests that start servers of their own mostly wait for them.
+        groups = {"odoo": [], "servers-1": [], "servers-2": []}
+        for path in sorted(TESTS.glob("test_*.py")):
+            if not SERVERS.search(path.read_text()):
+                groups["odoo"].append(path)
+            else:
+                name = "servers-1" if path.stem in LONG_TESTS else "servers-2"
+                groups[name].append(path)
+        runs = []
+        for name, paths in groups.items():
+            if not paths:
+                continue
+            database = self.database
+            if name != "odoo":
+                database = f"{self.database}_{name[-1]}"
+                databases.clone(self.template, database)
+            targets = [f"tests/{path.name}" for path in paths]
+            log = self.work / f"{name}.log"
+            runs.append(self.start_odoo_pytest(name, database, targets, log))
+        say(f"running {', '.join(groups)} at the same time")
+        self.finish_pytest(runs)
+
+    def start_odoo_pytest(self, name, database, paths, log=None):
         # Only the path through the addon's own name makes the tests importable.
-        self.pytest(
-            "odoo",
-            *(f"--odoo-database={self.database}", "--odoo-http", "--durations=15"),
+        http = () if name.startswith("servers") else ("--odoo-http",)
+        return self.start_pytest(
+            name,
+            *(f"--odoo-database={database}", *http),
             *(f"--rootdir={LINKED}", f"--ignore={LINKED}/tests/pure"),
-            *(str(LINKED / path) for path in self.arguments.odoo),
+            *(str(LINKED / path) for path in paths),
             cwd=LINKED.parent,
             env={"PYTHONPATH": f"{Path(__file__).parent}:{os.environ['PYTHONPATH']}"},
+            log=log,
         )
 
     # -- all of it ----------------------------------------------------------

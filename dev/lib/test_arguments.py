@@ -71,5 +71,5 @@ def route(argv):
 
 
 if __name__ == "__main__":
-    # Whether a browser and Home Assistant will be needed.
+    # Whether a browser will be needed.
     sys.exit(0 if route(sys.argv[1:]).run_odoo else 1)
