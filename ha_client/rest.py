@@ -43,10 +43,10 @@ class _TlsAdapter(HTTPAdapter):
             self._context.check_hostname = False
         super().__init__(max_retries=0)
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> Any:
         kwargs["ssl_context"] = self._context
         kwargs["cert_reqs"] = self._cert_reqs
-        super().init_poolmanager(*args, **kwargs)
+        return super().init_poolmanager(*args, **kwargs)
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         # requests would add certifi's list to the context.
@@ -104,19 +104,24 @@ class RestClient:
         raise self._failure(status, headers, body)
 
     def is_home_assistant(self, timeout: float = REST_ANSWER_TIMEOUT) -> bool:
-        """Whether ``/api/onboarding`` answers, as it does to anyone. No token sent."""
-        try:
-            status, _, body = self._request(
-                "GET", "/api/onboarding", None, timeout, timeout, login=False
-            )
-        except HaError:
-            return False
-        steps = _json(body)
-        return (
-            status == 200
-            and isinstance(steps, list)
-            and all(isinstance(step, dict) and "step" in step for step in steps)
-        )
+        """Whether it is a Home Assistant, by what it answers to anyone.
+
+        ``/auth/providers`` once it has an owner, ``/api/onboarding`` before (that is
+        404 after the next restart). No token is sent.
+        """
+        for path, key in (("/auth/providers", "type"), ("/api/onboarding", "step")):
+            try:
+                status, _, body = self._request(
+                    "GET", path, None, timeout / 2, timeout / 2, login=False
+                )
+            except HaError:
+                return False
+            answer = _json(body)
+            rows = answer.get("providers") if isinstance(answer, dict) else answer
+            if status == 200 and isinstance(rows, list) and rows:
+                if all(isinstance(row, dict) and key in row for row in rows):
+                    return True
+        return False
 
     def call_service(
         self,

@@ -1,5 +1,6 @@
 # isort: off
 from . import ha_registry_mixin  # the others inherit from it
+
 # isort: on
 from . import (
     ha_area,

@@ -8,7 +8,7 @@ class HaArea(models.Model):
 
     ha_area_id = fields.Char(string="Area ID", required=True, readonly=True)
     floor_id = fields.Many2one(
-        "ha.floor", string="Floor", readonly=True, index=True, ondelete="set null"
+        "ha.floor", readonly=True, index=True, ondelete="set null"
     )
     device_ids = fields.One2many("ha.device", "area_id", string="Devices")
     entity_ids = fields.One2many("ha.entity", "area_id", string="Entities")

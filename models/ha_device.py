@@ -10,9 +10,7 @@ class HaDevice(models.Model):
     manufacturer = fields.Char(readonly=True)
     model = fields.Char(readonly=True)
     sw_version = fields.Char(string="Software Version", readonly=True)
-    area_id = fields.Many2one(
-        "ha.area", string="Area", readonly=True, index=True, ondelete="set null"
-    )
+    area_id = fields.Many2one("ha.area", readonly=True, index=True, ondelete="set null")
     entity_ids = fields.One2many("ha.entity", "device_id", string="Entities")
     entity_count = fields.Integer(compute="_compute_entity_count")
 

@@ -65,11 +65,10 @@ class HaEntity(models.Model):
     )
     hidden = fields.Boolean(string="Hidden in Home Assistant", readonly=True)
     device_id = fields.Many2one(
-        "ha.device", string="Device", readonly=True, index=True, ondelete="set null"
+        "ha.device", readonly=True, index=True, ondelete="set null"
     )
     area_id = fields.Many2one(
         "ha.area",
-        string="Area",
         readonly=True,
         index=True,
         ondelete="set null",

@@ -14,7 +14,6 @@ class HaRegistryMixin(models.AbstractModel):
 
     instance_id = fields.Many2one(
         "ha.instance",
-        string="Instance",
         required=True,
         readonly=True,
         index=True,

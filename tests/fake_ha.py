@@ -236,6 +236,7 @@ class FakeHomeAssistant:
         get, post = app.router.add_get, app.router.add_post
         get(f"{self.prefix}/api/websocket", self._websocket)
         get(f"{self.prefix}/api/onboarding", self._onboarding)
+        get(f"{self.prefix}/auth/providers", self._providers)
         get(f"{self.prefix}/api/config", self._get_config)
         get(f"{self.prefix}/api/states", self._get_states)
         post(f"{self.prefix}/api/services/{{domain}}/{{service}}", self._post_service)
@@ -272,12 +273,15 @@ class FakeHomeAssistant:
             return web.Response(status=self.http_status, text="<h1>proxy</h1>")
         if self.upgrade_status and request.path.endswith("/websocket"):
             return web.Response(status=self.upgrade_status, text="no upgrade")
-        if not request.path.endswith(("/websocket", "/onboarding")):
+        if not request.path.endswith(("/websocket", "/onboarding", "/providers")):
             self.auth_attempts += 1
             if request.headers.get("Authorization") != f"Bearer {self.token}":
                 self.failed_logins += 1
                 raise web.HTTPUnauthorized()
         return await handler(request)
+
+    async def _providers(self, request):
+        return web.json_response({"providers": [{"type": "homeassistant"}]})
 
     async def _onboarding(self, request):
         return web.json_response([{"step": "user", "done": True}])
@@ -411,7 +415,7 @@ class _Link:
                         for command in content if many else [content]:
                             self.spawn(self._answer(command))
         except (ConnectionError, RuntimeError):
-            pass  # cut in the middle of an answer
+            return self.ws  # cut in the middle of an answer
         finally:
             ha.connections.discard(self)
             ha.close_codes.append(self.ws.close_code or 1006)

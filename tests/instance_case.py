@@ -62,11 +62,17 @@ class InstanceMixin:
         return connection
 
     def hold_lease(self, instance):
-        """Own an instance as a supervising process does; close to give it free."""
+        """Own an instance as a supervising process does."""
         connection = self.connect()
         with connection.cursor() as cr:
             cr.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_CLASS, instance.id))
         return connection
+
+    def release_lease(self, connection):
+        """Give it free; closing alone would take PostgreSQL a moment."""
+        with connection.cursor() as cr:
+            cr.execute("SELECT pg_advisory_unlock_all()")
+        connection.close()
 
     def beat(self, instance, age=0):
         """A heartbeat that is ``age`` seconds old."""

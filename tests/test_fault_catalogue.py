@@ -136,8 +136,10 @@ class TestFaultCatalogue(LifecycleCase):
             return {row["id"]: row for row in rows}
 
         wait_until(
-            lambda: {i: r["connection_state"] for i, r in form().items()}
-            == {i: state for i, (state, _cause) in expected.items()},
+            lambda: (
+                {i: r["connection_state"] for i, r in form().items()}
+                == {i: state for i, (state, _cause) in expected.items()}
+            ),
             60,
             f"all states: {expected} {form()}",
         )
@@ -154,11 +156,16 @@ class TestFaultCatalogue(LifecycleCase):
                 found, told = status[str(instance_id)], shown[instance_id]
                 self.assertEqual((found["state"], found["cause"]), (state, cause))
                 diagnosis = examined[instance_id]
-                self.assertEqual((diagnosis["state"], diagnosis["cause"]), (state, cause))
+                self.assertEqual(
+                    (diagnosis["state"], diagnosis["cause"]), (state, cause)
+                )
                 self.assertEqual(told["connection_message"] or "", found["message"])
                 self.assertEqual(told["connection_remedy"] or "", found["remedy"])
                 self.assertEqual(found["message"], diagnosis["message"])
-                healthy = state == "connected" or cause in ("inactive", "stop_requested")
+                healthy = state == "connected" or cause in (
+                    "inactive",
+                    "stop_requested",
+                )
                 self.assertEqual(diagnosis["healthy"], healthy)
                 if cause:
                     self.assertTrue(found["message"] and found["remedy"], cause)

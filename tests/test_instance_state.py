@@ -88,7 +88,7 @@ class TestConnectionState(InstanceCase):
         self.assertEqual(instance.location_name, "Fake Home")
         self.assertTrue(instance.connected_since)
         self.assertTrue(instance.last_heartbeat)
-        lease.close()
+        self.release_lease(lease)
         self.assertState(instance, "unsupervised")
         self.assertFalse(instance.connected_since)
 

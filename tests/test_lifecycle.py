@@ -162,9 +162,7 @@ class TestOneProcess(LifecycleCase):
                     # The last moment of a preload: threads run, requests do not.
                     server.wait_log("WebSocket thread started")
                 self.assertEndsSoon(server)
-                self.assertNotEqual(
-                    self.link_state(database, instance_id), "connected"
-                )
+                self.assertNotEqual(self.link_state(database, instance_id), "connected")
 
     def test_commands_start_no_thread(self):
         database = self.database()
@@ -192,9 +190,7 @@ class TestOneProcess(LifecycleCase):
         self.server("-d", database.name)
         self.wait_state(database, instance_id, "connected")
         wait_until(lambda: self.states_in_odoo(database) == {"light.kitchen": "on"})
-        self.assertEqual(
-            database.value("SELECT epoch FROM ha_instance_status"), 2
-        )
+        self.assertEqual(database.value("SELECT epoch FROM ha_instance_status"), 2)
 
     def test_last_changes_are_written_before_the_end(self):
         database = self.database()

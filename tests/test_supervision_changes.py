@@ -32,7 +32,7 @@ class TestConfigurationChanges(LifecycleCase):
         self.wait_state(self.db, self.id, "connected")
         self.odoo.wait_http()
 
-    def write(self, ids, values):
+    def change(self, ids, values):
         self.odoo.execute(self.db.name, "ha.instance", "write", ids, values)
 
     def wait_connected(self, ha, count=1):
@@ -40,7 +40,9 @@ class TestConfigurationChanges(LifecycleCase):
 
     def shell(self, script):
         """Run a script in a real ``odoo shell``; return what it prints as JSON."""
-        result = self.run_odoo("shell", "-d", self.db.name, script=SHELL_IMPORT + script)
+        result = self.run_odoo(
+            "shell", "-d", self.db.name, script=SHELL_IMPORT + script
+        )
         found = re.search(r"^RESULT (.*)$", result.stdout, re.MULTILINE)
         self.assertTrue(found, result.stdout + result.stderr)
         return json.loads(found[1])
@@ -48,40 +50,42 @@ class TestConfigurationChanges(LifecycleCase):
     def events(self):
         return [
             kind
-            for (kind,) in self.db.sql("SELECT kind FROM ha_connection_event ORDER BY id")
+            for (kind,) in self.db.sql(
+                "SELECT kind FROM ha_connection_event ORDER BY id"
+            )
         ]
 
     def test_url_token_and_archiving(self):
-        self.write([self.id], {"api_url": self.other.url})
+        self.change([self.id], {"api_url": self.other.url})
         self.wait_connected(self.other)
         self.wait_connected(self.ha, 0)
         self.odoo.wait_log(
             "INFO .*Instance My HA configuration changed\\. Restarting WebSocket"
             f" service\\.\\.\\. instance_id={self.id}"
         )
-        self.write([self.id], {"active": False})
+        self.change([self.id], {"active": False})
         self.wait_connected(self.other, 0)
         self.odoo.wait_log(
             "INFO .*Instance My HA deactivated\\. Stopping WebSocket service\\.\\.\\."
             f" instance_id={self.id}"
         )
-        self.write([self.id], {"active": True})
+        self.change([self.id], {"active": True})
         self.wait_connected(self.other)
         self.odoo.wait_log(
             "INFO .*Instance My HA activated\\. Starting WebSocket service\\.\\.\\."
             f" instance_id={self.id}"
         )
-        self.write([self.id], {"api_token": "another-token-0123456789"})
+        self.change([self.id], {"api_token": "another-token-0123456789"})
         self.wait_state(self.db, self.id, "auth_failed", EFFECT_LIMIT_S)
-        self.write([self.id], {"api_token": self.other.token})
+        self.change([self.id], {"api_token": self.other.token})
         self.wait_connected(self.other)
         self.assertEqual(self.other.most_connections, 1)
         self.assertNotIn(1006, self.ha.close_codes + self.other.close_codes)
         self.assertEqual(self.events().count("configuration"), 5)
 
     def test_a_name_or_the_users_own_fields_do_not_interrupt(self):
-        self.write([self.id], {"sequence": 5, "name": "Other"})
-        self.write([self.id], {"api_token": "••••••••••••"})
+        self.change([self.id], {"sequence": 5, "name": "Other"})
+        self.change([self.id], {"api_token": "••••••••••••"})
         time.sleep(2)
         self.assertEqual(self.ha.total_connections, 1)
 
@@ -106,7 +110,7 @@ class TestConfigurationChanges(LifecycleCase):
         )
         self.wait_connected(self.other, 3)
         everything = [*created, *result["ids"]]
-        self.write(everything, {"api_url": self.ha.url})
+        self.change(everything, {"api_url": self.ha.url})
         self.wait_connected(self.ha, 4)
         self.wait_connected(self.other, 0)
         self.odoo.execute(name, "ha.instance", "unlink", everything)
@@ -192,14 +196,10 @@ class TestConfigurationChanges(LifecycleCase):
         wait_until(lambda: self.db.value(read, (key,)) != first, 20, "a heartbeat")
         later = self.db.value(read, (key,))
         # What any process reads is the present value, not a cached one.
-        seen = self.odoo.execute(
-            self.db.name, "ir.config_parameter", "get_param", key
-        )
+        seen = self.odoo.execute(self.db.name, "ir.config_parameter", "get_param", key)
         self.assertGreaterEqual(seen, later)
         wait_until(lambda: self.db.value(read, (key,)) > seen, 20, "a heartbeat")
-        again = self.odoo.execute(
-            self.db.name, "ir.config_parameter", "get_param", key
-        )
+        again = self.odoo.execute(self.db.name, "ir.config_parameter", "get_param", key)
         self.assertGreater(again, seen)
         self.assertEqual(self.signalling_rows(), counted)
 

@@ -45,8 +45,10 @@ class FaultCase(LifecycleCase):
 
     def assertShown(self, state, cause, limit=SHOWN_LIMIT_S):
         wait_until(
-            lambda: self.db.sql("SELECT state, cause FROM ha_instance_status")
-            == [(state, cause)],
+            lambda: (
+                self.db.sql("SELECT state, cause FROM ha_instance_status")
+                == [(state, cause)]
+            ),
             limit,
             f"{state} because of {cause}",
         )
@@ -54,8 +56,10 @@ class FaultCase(LifecycleCase):
     def assertAgrees(self, limit=10):
         """Odoo has exactly what Home Assistant has."""
         wait_until(
-            lambda: self.states_in_odoo(self.db)
-            == {entity_id: row["s"] for entity_id, row in self.ha.states.items()},
+            lambda: (
+                self.states_in_odoo(self.db)
+                == {entity_id: row["s"] for entity_id, row in self.ha.states.items()}
+            ),
             limit,
             "agreement with Home Assistant",
         )
@@ -295,7 +299,9 @@ class TestDatabaseFaults(FaultCase):
             )
         )
         time.sleep(3)
-        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
+        sessions = (
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
+        )
         self.assertEqual(
             self.db.value(
                 sessions + " AND datname = current_database()", ("odoo_ha_addon%",)

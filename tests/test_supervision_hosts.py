@@ -83,10 +83,10 @@ class TestTwoHosts(LifecycleCase):
         )
         ha.set_state("light.kitchen", "on")
         wait_until(
-            lambda: self.db.value(
-                "SELECT count(*) FROM ha_entity_state WHERE state = 'on'"
-            )
-            == INSTANCES,
+            lambda: (
+                self.db.value("SELECT count(*) FROM ha_entity_state WHERE state = 'on'")
+                == INSTANCES
+            ),
             10,
             "the change in all instances",
         )

@@ -54,7 +54,9 @@ class PreforkCase(LifecycleCase):
         return owner
 
     def assertLinkAgrees(self, database):
-        state = "on" if self.states_in_odoo(database)["light.kitchen"] == "off" else "off"
+        state = (
+            "on" if self.states_in_odoo(database)["light.kitchen"] == "off" else "off"
+        )
         self.ha.set_state("light.kitchen", state)
         wait_until(
             lambda: self.states_in_odoo(database) == {"light.kitchen": state},

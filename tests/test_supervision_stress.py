@@ -45,7 +45,9 @@ class TestStress(LifecycleCase):
     # Faults --------------------------------------------------------------------
 
     def kill_owner(self):
-        pids = [pid for (pid,) in self.db.sql("SELECT owner_pid FROM ha_instance_status")]
+        pids = [
+            pid for (pid,) in self.db.sql("SELECT owner_pid FROM ha_instance_status")
+        ]
         pid = self.rng.choice(pids)
         if pid in self.odoo.workers("WorkerCron") + self.odoo.workers("WorkerHTTP"):
             number = self.rng.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

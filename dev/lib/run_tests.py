@@ -90,7 +90,11 @@ class TestRun:
         command += [*args, *self.arguments.options]
         output = log and log.open("wb")
         process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdout=output, stderr=output and subprocess.STDOUT
+            command,
+            cwd=cwd,
+            env=env,
+            stdout=output,
+            stderr=output and subprocess.STDOUT,
         )
         return PytestRun(name, process, target, log, time.monotonic())
 

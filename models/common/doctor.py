@@ -25,7 +25,7 @@ def examine(env) -> dict:
     with env.registry.cursor() as cr:
         since = time.time()
         cr.execute("SELECT pg_notify(%s, %s)", (CHANNEL, diagnostics.REQUEST))
-        cr.commit()
+        cr.commit()  # a cursor of our own; pylint: disable=invalid-commit
         configs = read_instances(lambda query: _fetch(cr, query))
         instances = [_examine_instance(env, cr, config) for config in configs]
         _await_diagnostics(cr, instances, since)
@@ -86,7 +86,8 @@ def _await_diagnostics(cr, instances, since) -> None:
     waiting = {found["id"]: found for found in instances if found["owner"]}
     deadline = time.monotonic() + ANSWER_LIMIT_S
     while waiting and time.monotonic() < deadline:
-        cr.commit()  # see what others have committed meanwhile
+        # See what others have committed meanwhile, on a cursor of our own.
+        cr.commit()  # pylint: disable=invalid-commit
         for instance_id, report in _fetch(
             cr,
             "SELECT instance_id, diagnostics FROM ha_instance_status"

@@ -101,5 +101,6 @@ def call_service(instance, domain: str, service: str, data: dict, entity_id: str
             instance.id,
         )
         message, remedy = causes.explain(env, error.cause, error.params)
-        raise UserError(f"{message}\n{remedy}") from error
+        text = f"{message}\n{remedy}"
+        raise UserError(text) from error
     return DONE

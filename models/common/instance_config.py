@@ -57,9 +57,7 @@ class InstanceConfig:
     @property
     def fingerprint(self) -> str:
         """Changes whenever the link has to be made anew."""
-        return _digest(
-            self.verdict_fingerprint, self.filter_key, self.request_seq
-        )
+        return _digest(self.verdict_fingerprint, self.filter_key, self.request_seq)
 
     @property
     def auth_failed(self) -> bool:

@@ -79,7 +79,10 @@ def test_tls(monkeypatch, verify):
             assert client.get_config()
 
 
-def test_only_home_assistant_answers_onboarding(ha):
+def test_only_home_assistant_answers_without_a_token(ha):
+    for ha.missing in ("/onboarding", "/providers", ()):
+        assert RestClient(config_for(ha)).is_home_assistant()
+    ha.missing = None
     assert RestClient(config_for(ha)).is_home_assistant()
     assert ha.auth_attempts == 0
     with RawServer(http(200, b"[1]")) as server:
