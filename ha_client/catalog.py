@@ -86,7 +86,7 @@ def _describe(
         # Home Assistant composes the friendly name (device and entity name).
         name=_text(attributes.get("friendly_name"))
         or (entry and entry.name)
-        or entity_id,
+        or entity_id.partition(".")[2].replace("_", " "),
         registry_id=entry.registry_id if entry else None,
         device_id=device.device_id if device else None,
         area_id=(entry and entry.area_id) or (device and device.area_id) or None,

@@ -214,7 +214,7 @@ class HaInstance(models.Model):
             if status is None:
                 instance._set_unsaved_connection()
                 continue
-            message, remedy = causes.explain(self.env, status.cause, status.params)
+            message, remedy = link_status.explain(self.env, status)
             instance.connection_state = status.state
             instance.connection_message = message
             instance.connection_remedy = remedy

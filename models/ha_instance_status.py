@@ -31,7 +31,7 @@ class HaInstanceStatus(models.Model):
     cause = fields.Char(readonly=True)
     params = fields.Json(readonly=True)
     retry_at = fields.Datetime(readonly=True)
-    last_error = fields.Char(readonly=True)
+    last_error = fields.Json(readonly=True)
     epoch = fields.Integer(readonly=True, default=0)
     owner_host = fields.Char(readonly=True)
     owner_pid = fields.Integer(readonly=True)

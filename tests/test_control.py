@@ -284,7 +284,7 @@ class TestLockCode(ControlCase):
         return (
             self.env["ha.service.call"]
             .with_env(self.lock.env)
-            .with_context(action["context"])
+            .with_context(**action["context"])
         )
 
     def test_lock_with_a_code_asks_for_it(self):

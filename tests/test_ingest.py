@@ -66,7 +66,7 @@ class IngestCase(InstanceCase):
             state("sun.sun", "above_horizon"),
         )
 
-    def write(self, batch, accepts=None):
+    def apply(self, batch, accepts=None):
         self.env.flush_all()
         count = write_batch(
             self.env.cr, self.instance.id, batch, accepts or EntityFilter()
@@ -81,10 +81,10 @@ class IngestCase(InstanceCase):
             registries=registries,
             world=self.world,
         )
-        return self.write(batch, accepts)
+        return self.apply(batch, accepts)
 
     def change(self, *states, removed=()):
-        return self.write(Batch(states=world(*states), removed=set(removed)))
+        return self.apply(Batch(states=world(*states), removed=set(removed)))
 
     def entity(self, entity_id):
         return self.env["ha.entity"].search(
@@ -115,6 +115,22 @@ class IngestCase(InstanceCase):
 
 @tagged("post_install", "-at_install")
 class TestSync(IngestCase):
+    def test_tokens_in_attributes_are_left_out(self):
+        """A camera's state carries a token that opens its picture."""
+        picture = "/api/camera_proxy/camera.door?token=abc"
+        self.world = world(
+            state("camera.door", access_token="abc", entity_picture=picture, fps=5),
+            state("person.me", entity_picture="/local/me.png"),
+        )
+        self.sync()
+        entities = self.env["ha.entity"].search(
+            [("instance_id", "=", self.instance.id)], order="ha_entity_id"
+        )
+        self.assertEqual(
+            entities.mapped("attributes"),
+            [{"fps": 5}, {"entity_picture": "/local/me.png"}],
+        )
+
     def test_snapshot_becomes_records_that_refer_to_each_other(self):
         self.sync()
         light = self.entity("light.kitchen")
@@ -299,7 +315,7 @@ class TestSync(IngestCase):
         self.assertTrue(light.exists())
         # States of what stays outside make no record and ask for nothing.
         outside = Batch(states=world(state("fan.new", "on")))
-        self.assertEqual(self.write(outside, EntityFilter("some", ["sun"])), 0)
+        self.assertEqual(self.apply(outside, EntityFilter("some", ["sun"])), 0)
         self.assertFalse(self.entity("fan.new"))
         self.sync(accepts=EntityFilter("some", [], [], ["night"]))
         self.assertEqual(self.names(removed_in_ha=False), {"light.kitchen"})

@@ -170,7 +170,7 @@ class TestBadValues(IngestCase):
     def test_attribute_change_alone_keeps_the_time_of_the_change(self):
         self.world = world(state("light.a", "on"))
         self.sync()
-        self.write(Batch(states=world(state("light.a", "on", T0, T0 + 5, level=3))))
+        self.apply(Batch(states=world(state("light.a", "on", T0, T0 + 5, level=3))))
         self.assertEqual(self.entity("light.a").attributes, {"level": 3})
         self.assertEqual(
             self.raw("light.a", "last_changed::text"), "2023-11-14 22:13:20.123456"

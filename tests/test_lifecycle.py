@@ -76,8 +76,8 @@ class TestOneProcess(LifecycleCase):
             "INFO .*\\[start_websocket_service\\] Found 2 active instance\\(s\\)",
             f"INFO .*Instance {instance_id} \\(My HA\\) configuration OK\\. Starting"
             f" WebSocket service\\.\\.\\. instance_id={instance_id}",
-            f"ERROR .*\\[CRITICAL\\] Instance {broken} \\(Guest HA\\): API URL is empty!"
-            " Cannot start WebSocket service\\. Please configure the instance\\."
+            f"ERROR .*\\[CRITICAL\\] Instance {broken} \\(Guest HA\\): API URL is"
+            " empty! Cannot start WebSocket service\\. Please configure the instance\\."
             f" instance_id={broken}",
             f"ERROR .*\\[CRITICAL\\] Instance {broken} \\(Guest HA\\): Token too short"
             " \\(len=5\\)!",

@@ -292,7 +292,7 @@ def _write_states(cr, instance_id, states: list[EntityState]) -> int:
         "ids": [state.entity_id for state in states],
         "states": [_clean(state.state) for state in states],
         "numbers": numbers,
-        "attributes": [to_json(state.attributes) for state in states],
+        "attributes": [to_json(without_secrets(s.attributes)) for s in states],
         "changed": [_epoch(state.last_changed) for state in states],
         "updated": [_epoch(state.last_updated) for state in states],
     }
@@ -375,6 +375,17 @@ def number_of(state: str) -> float | None:
         return None
     # Python also reads "1_000" and "infinity"; neither is a number in HA.
     return number if math.isfinite(number) and "_" not in state else None
+
+
+def without_secrets(attributes: dict) -> dict:
+    """Attributes that every user may read.
+
+    A camera's state carries a token that opens its picture to whoever has it.
+    """
+    secret = {"access_token"} & attributes.keys()
+    if "token=" in str(attributes.get("entity_picture")):
+        secret.add("entity_picture")
+    return {k: v for k, v in attributes.items() if k not in secret}
 
 
 def to_json(value) -> str:

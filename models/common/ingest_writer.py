@@ -325,6 +325,9 @@ def _write_status(cr, link: WriterLink, batch: Batch) -> None:
     if not report:
         return
     verdict = link.verdict_fingerprint if report.state == "auth_failed" else None
+    error = None
+    if report.state in ("waiting", "auth_failed"):
+        error = Json({"cause": report.cause, "params": dict(report.params)})
     cr.execute(
         """
         UPDATE ha_instance_status
@@ -333,16 +336,17 @@ def _write_status(cr, link: WriterLink, batch: Batch) -> None:
                auth_fingerprint = %(verdict)s,
                connected_since = CASE WHEN %(state)s <> 'connected' THEN NULL
                    ELSE coalesce(connected_since, now() AT TIME ZONE 'UTC') END,
-               last_error = CASE WHEN %(state)s IN ('waiting', 'auth_failed')
-                   THEN %(cause)s ELSE last_error END,
+               last_error = coalesce(%(error)s, last_error),
                connect_count = coalesce(connect_count, 0)
-                   + (%(state)s = 'connected' AND state IS DISTINCT FROM 'connected')::int,
+                   + (%(state)s = 'connected'
+                       AND state IS DISTINCT FROM 'connected')::int,
                write_date = now() AT TIME ZONE 'UTC'
          WHERE instance_id = %(instance)s
         """,
         {
             "state": report.state,
             "cause": report.cause,
+            "error": error,
             "params": Json(dict(report.params)),
             "retry_at": report.retry_at,
             "verdict": verdict,

@@ -43,7 +43,8 @@ class LinkStatus:
     owner_role: str | None = None
     connected_since: datetime | None = None
     retry_at: datetime | None = None
-    last_error: str | None = None
+    last_error: dict[str, Any] | None = None  # cause and params
+    problems: tuple = ()  # (cause, params) of an incomplete configuration
     ha_version: str | None = None
     location_name: str | None = None
     connect_count: int = 0
@@ -75,6 +76,14 @@ def read(cr, instance_ids) -> dict[int, LinkStatus]:
     return {config.id: _judge(config, rows.get(config.id), now) for config in configs}
 
 
+def explain(env, status: LinkStatus) -> tuple[str, str]:
+    """What is the matter and what to do, in the language of ``env``."""
+    found = status.problems or [(status.cause, status.params)]
+    texts = [causes.explain(env, cause, params) for cause, params in found]
+    messages, remedies = zip(*texts, strict=True)
+    return " ".join(messages), " ".join(dict.fromkeys(remedies))
+
+
 def describe(env, cr, instance_id) -> dict:
     """The condition of one instance as a dict, in the language of ``env``."""
     status = read(cr, [instance_id]).get(instance_id)
@@ -82,8 +91,9 @@ def describe(env, cr, instance_id) -> dict:
         keys = ("message", "remedy", "cause", "last_error", "owner")
         times = ("connected_since", "heartbeat", "heartbeat_age")
         return {"state": "unknown", **dict.fromkeys((*keys, *times))}
-    message, remedy = causes.explain(env, status.cause, status.params)
-    last_error = status.last_error and causes.explain(env, status.last_error, {})[0]
+    message, remedy = explain(env, status)
+    error = status.last_error or {}
+    last_error = causes.explain(env, error.get("cause"), error.get("params"))[0]
     owner = {
         "host": status.owner_host,
         "pid": status.owner_pid,
@@ -152,6 +162,7 @@ def _judge(config: InstanceConfig, row, now: datetime) -> LinkStatus:
         ha_version=version,
         location_name=location,
         connect_count=connects or 0,
+        problems=tuple((p.cause, p.params) for p in config.problems),
         heartbeat=beat,
         heartbeat_age=age,
     )
