@@ -16,6 +16,7 @@ import databases
 import processes
 from databases import DEV, LOGS, MODULE, ROOT, DatabaseError
 from demo_options import DemoError, check_ports, parse
+from furnish import furnish
 from hass_server import HomeAssistantError, HomeAssistantServer
 
 INSTANCE_NAME = "My Home"
@@ -51,6 +52,7 @@ class Demo:
         say(f"starting Home Assistant on {self.hass.url}")
         try:
             self.hass.start()
+            furnish(self.hass)
             say("Home Assistant is running")
         except Exception as error:
             self.hass_error = error
