@@ -17,7 +17,8 @@ def furnish(server):
 
     :param server: a running ``HomeAssistantServer``
     """
-    areas = {a["name"]: a["area_id"] for a in server.command("config/area_registry/list")}
+    known = server.command("config/area_registry/list")
+    areas = {area["name"]: area["area_id"] for area in known}
     if set(ROOMS) <= areas.keys():
         return
     for room in ROOMS.keys() - areas.keys():
