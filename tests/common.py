@@ -70,6 +70,18 @@ def start_home_assistant(test, **options):
     return server
 
 
+class BlackHole:
+    """A server that accepts connections and never says a word."""
+
+    def __init__(self, test):
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        test.addCleanup(self._listener.close)
+        self.port = self._listener.getsockname()[1]
+        self.token = "never-asked-for-0123456789"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.tls_url = f"https://127.0.0.1:{self.port}"
+
+
 class Database:
     """A database of its own, cloned from the template with the addon installed."""
 

@@ -36,6 +36,12 @@ class TestPreforkWithoutDatabase(PreforkCase):
         self.assertEqual((self.ha.most_connections, other_ha.most_connections), (1, 1))
         return databases, server
 
+    def test_one_process(self):
+        databases, server = self.start("--workers=0")
+        (database, _instance_id), _other = databases
+        self.assertEqual(self.owner(database)[1], "server")
+        self.assertEndsSoon(server)
+
     def supervisors(self, database):
         return database.value(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"

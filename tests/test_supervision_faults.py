@@ -253,6 +253,26 @@ class TestDatabaseFaults(FaultCase):
         except ProcessLookupError:
             return
 
+    def test_what_cannot_be_written_is_shown(self):
+        """The link is healthy, but Odoo shows old states: it must say so."""
+        self.connect()
+        connection = self.db.connect()
+        self.addCleanup(connection.close)
+        with connection.cursor() as cr:
+            cr.execute("LOCK ha_entity_state IN SHARE MODE")
+        for number in range(3):
+            self.ha.set_state("light.kitchen", str(number))
+        self.assertShown("syncing", "backlog", 30)
+        doctor = self.run_odoo("ha_doctor", "-d", self.db.name)
+        self.assertEqual(doctor.returncode, 1)
+        self.assertIn("(backlog)", doctor.stdout)
+        self.assertIn("waiting to be written 1", doctor.stdout)
+        self.assertEqual(len(self.lines_with("waits for the database")), 1)
+        connection.rollback()
+        self.wait_state(self.db, self.id, "connected", 10)
+        self.assertAgrees()
+        self.assertEqual(self.ha.total_connections, 1, "the receiver stalled")
+
     def test_lease_connection_cut(self):
         self.connect()
         self.db.sql(

@@ -8,7 +8,7 @@ import psutil
 
 from odoo.tests import tagged
 
-from .common import LifecycleCase, wait_until
+from .common import BlackHole, LifecycleCase, wait_until
 from .fake_ha import FakeHomeAssistant
 
 TAKEOVER_LIMIT_S = 5
@@ -64,7 +64,7 @@ class PreforkCase(LifecycleCase):
             "the changed state",
         )
 
-    def assertEndsSoon(self, server, limit=3):
+    def assertEndsSoon(self, server, limit=8):
         started = time.monotonic()
         server.signal(signal.SIGTERM)
         server.wait(20)
@@ -147,6 +147,29 @@ class TestPrefork(PreforkCase):
         self.wait_state(database, instance_id, "connected")
         self.assertLinkAgrees(database)
         self.assertEqual(self.ha.most_connections, 1)
+
+    def test_stops_in_time_with_fifty_instances(self):
+        database = self.database()
+        hole = BlackHole(self)
+        for number in range(30):
+            self.add_instance(database, self.ha, f"Healthy {number}")
+        for number in range(10):
+            self.add_instance(database, hole, f"Mute {number}")
+            self.add_instance(database, hole, f"TLS {number}", api_url=hole.tls_url)
+        server = self.server("-d", database.name, "--workers=2")
+        wait_until(lambda: len(self.ha.connections) == 30)
+        wait_until(
+            lambda: (
+                database.value(
+                    "SELECT count(*) FROM ha_instance_status WHERE state = 'connected'"
+                )
+                == 30
+            )
+        )
+        self.assertEndsSoon(server)
+        wait_until(lambda: not self.ha.connections)
+        self.assertNotIn(1006, self.ha.close_codes)
+        self.assertNotIn("does not end", server.log)
 
     def test_reload_on_sighup(self):
         database, instance_id, server = self.start()

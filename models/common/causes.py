@@ -17,6 +17,7 @@ STOP_REQUESTED = "stop_requested"
 UNSUPERVISED = "unsupervised"
 NO_HEARTBEAT = "no_heartbeat"
 CRASHED = "crashed"
+BACKLOG = "backlog"
 TOKEN_UNREADABLE = c.TOKEN_UNREADABLE
 CONFIG_CHANGED = "config_changed"
 CREATED = "created"
@@ -214,6 +215,13 @@ EXPLANATIONS = {
     NO_HEARTBEAT: (
         _lt("The connection has given no heartbeat for %(age)s seconds."),
         _lt("Odoo checks by itself; if this lasts, restart the connection."),
+    ),
+    BACKLOG: (
+        _lt("Changes of %(pending)s entities have waited %(seconds)s s to be written."),
+        _lt(
+            "The database is busy or a table is locked: look for long transactions in"
+            " pg_stat_activity. Nothing is lost."
+        ),
     ),
     CRASHED: (
         _lt("The connection's thread crashed: %(detail)s"),

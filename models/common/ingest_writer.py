@@ -10,7 +10,7 @@ row, and nothing is written.
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psycopg2
 from psycopg2.extras import Json
@@ -30,6 +30,7 @@ HEARTBEAT_INTERVAL_S = 5.0
 IDLE_WAIT_S = 1.0
 LOCK_TIMEOUT_MS = 2000
 RETRY_PAUSE_S = 1.0
+BACKLOG_S = 5.0  # what waits longer than that is shown on the instance
 
 # A user may delete a record between two statements of ours; try again then, too.
 _RETRY = (*BUSY, psycopg2.errors.ForeignKeyViolation)
@@ -51,8 +52,11 @@ class WriterLink:
     buffer: LinkBuffer
     fenced: bool = False
     failing: bool = False
-    beat_at: float = 0.0  # time.monotonic() of the last heartbeat written
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    # All of time.monotonic():
+    beat_at: float = 0.0  # the last heartbeat written
+    blocked_since: float | None = None  # since when nothing could be written
+    not_before: float = 0.0  # after a failure that is our own fault
+    backlog_told: bool = False  # the status row says so
 
 
 class IngestWriter(threading.Thread):
@@ -184,11 +188,16 @@ class IngestWriter(threading.Thread):
     # Transactions -------------------------------------------------------------
 
     def _write_all(self, links: list[WriterLink]) -> bool:
+        now = time.monotonic()
         for link in links:
-            if link.fenced:
+            if link.fenced or now < link.not_before:
                 continue
             batch = link.buffer.drain()
             if batch and not self._write(link, batch):
+                # The others wait for the same tables; let them go first next time.
+                with self._lock:
+                    if self._links.pop(link.instance_id, None) is link:
+                        self._links[link.instance_id] = link
                 return False
         self._backoff.reset()
         return True
@@ -200,25 +209,29 @@ class IngestWriter(threading.Thread):
                 self._fence(cr, link)
                 unknown = write_batch(cr, link.instance_id, batch, link.entity_filter)
                 _write_status(cr, link, batch)
+                if link.backlog_told:
+                    _withdraw_backlog(cr, link)
             if unknown:
                 link.buffer.request_full()
-            link.failing = False
+            link.failing = link.backlog_told = False
+            link.blocked_since = None
         except Fenced:
             link.fenced = True
             self._on_fenced(link.instance_id)
         except _RETRY as error:
-            link.buffer.restore(batch)
+            self._keep(link, batch)
             self._log_failure(link, "waits for the database", error)
             return False
         except psycopg2.DataError:
             self._write_apart(link, batch)
         except (psycopg2.OperationalError, psycopg2.InterfaceError):
-            link.buffer.restore(batch)
+            self._keep(link, batch)
             raise
         except Exception:
             # A bug of ours or a table that another module changed: keep the
             # states and say so, once, instead of losing them.
-            link.buffer.restore(batch)
+            self._keep(link, batch)
+            link.not_before = time.monotonic() + RETRY_PAUSE_S
             if not link.failing:
                 _logger.exception(
                     "Writing what instance %s received failed. instance_id=%s",
@@ -226,8 +239,12 @@ class IngestWriter(threading.Thread):
                     link.instance_id,
                 )
             link.failing = True
-            return False
         return True
+
+    def _keep(self, link: WriterLink, batch: Batch) -> None:
+        """Give a batch back that could not be written."""
+        link.buffer.restore(batch)
+        link.blocked_since = link.blocked_since or time.monotonic()
 
     def _write_apart(self, link: WriterLink, batch: Batch) -> None:
         """Find the value that PostgreSQL refuses and write all others."""
@@ -279,11 +296,15 @@ class IngestWriter(threading.Thread):
             due = now - link.beat_at >= HEARTBEAT_INTERVAL_S
             if link.fenced or alive_at is None or alive_at <= link.beat_at or not due:
                 continue
+            backlog = now - link.blocked_since if link.blocked_since else 0.0
             try:
                 with self._connection, self._connection.cursor() as cr:
                     self._fence(cr, link)
                     heartbeat.write(cr, self.dbname, link.instance_id)
+                    if backlog >= BACKLOG_S:
+                        _tell_backlog(cr, link, backlog)
                 link.beat_at = now
+                link.backlog_told = link.backlog_told or backlog >= BACKLOG_S
             except Fenced:
                 link.fenced = True
                 self._on_fenced(link.instance_id)
@@ -300,6 +321,25 @@ class IngestWriter(threading.Thread):
             link.instance_id,
         )
         link.failing = True
+
+
+def _tell_backlog(cr, link: WriterLink, seconds: float) -> None:
+    """The link is up, but what is shown is not what Home Assistant has."""
+    params = {"pending": link.buffer.pending, "seconds": round(seconds)}
+    cr.execute(
+        "UPDATE ha_instance_status SET state = 'syncing', cause = 'backlog',"
+        " params = %s WHERE instance_id = %s"
+        " AND (state = 'connected' OR cause = 'backlog')",
+        (Json(params), link.instance_id),
+    )
+
+
+def _withdraw_backlog(cr, link: WriterLink) -> None:
+    cr.execute(
+        "UPDATE ha_instance_status SET state = 'connected', cause = NULL,"
+        " params = NULL WHERE instance_id = %s AND cause = 'backlog'",
+        (link.instance_id,),
+    )
 
 
 def _write_status(cr, link: WriterLink, batch: Batch) -> None:

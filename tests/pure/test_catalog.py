@@ -69,7 +69,7 @@ def test_name_is_what_home_assistant_shows_else_the_best_there_is():
         states=[
             state("light.shown", friendly_name="Device Entry"),
             state("light.entry", friendly_name=""),
-            state("light.bare"),
+            state("light.bare_one"),
             state("light.number", friendly_name=7),
         ],
     )
@@ -77,7 +77,7 @@ def test_name_is_what_home_assistant_shows_else_the_best_there_is():
     assert names == {
         "light.shown": "Device Entry",
         "light.entry": "Entry",
-        "light.bare": "light.bare",
+        "light.bare_one": "bare one",
         "light.number": "7",
     }
 
