@@ -188,12 +188,6 @@ class HaEntity(models.Model):
                 entity.sudo().live_id.write(values)
         return entities
 
-    def unlink(self):
-        live = self.sudo().live_id
-        result = super().unlink()
-        live.unlink()
-        return result
-
     # Control -------------------------------------------------------------------
 
     def call_service(self, service, data=None, domain=None):

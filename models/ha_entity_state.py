@@ -1,4 +1,5 @@
 from odoo import fields, models
+from odoo.tools import sql
 
 
 class HaEntityState(models.Model):
@@ -27,3 +28,11 @@ class HaEntityState(models.Model):
             "ALTER TABLE ha_entity_state SET (fillfactor = 70,"
             " autovacuum_vacuum_scale_factor = 0.05)"
         )
+        # A row goes with its entity, whoever deletes that: a user, an instance's
+        # cascade, or ingest.
+        name = "ha_entity_state_id_fkey"
+        if not sql.constraint_definition(self.env.cr, self._table, name):
+            self.env.cr.execute(
+                f"ALTER TABLE ha_entity_state ADD CONSTRAINT {name} FOREIGN KEY (id)"
+                " REFERENCES ha_entity (id) ON DELETE CASCADE"
+            )

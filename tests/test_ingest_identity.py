@@ -42,6 +42,14 @@ class TestRenames(IngestCase):
         self.env.cr.execute(f"SELECT count(*) FROM {table}")
         return self.env.cr.fetchone()[0]
 
+    def test_states_go_with_their_entities(self):
+        """However an entity is deleted, no row of its state is left over."""
+        before = self.count("ha_entity_state")
+        self.a.unlink()
+        self.assertEqual(self.count("ha_entity_state"), before - 1)
+        self.instance.unlink()
+        self.assertEqual(self.count("ha_entity_state"), before - 2)
+
     def test_renamed_entity_keeps_its_record(self):
         self.show(new="on", b="off")
         self.sync(entries(r1="new", r2="b"))
