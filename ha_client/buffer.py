@@ -92,7 +92,6 @@ class LinkBuffer:
         self._full = False
         self._states: dict[str, EntityState] = {}
         self._removed: set[str] = set()
-        self._taken = 0  # changed states in the writer's hands
         self._report: LinkReport | None = None
         self._config: dict[str, Any] | None = None
         self._events: deque[LinkEvent] = deque(maxlen=MAX_EVENTS)
@@ -152,8 +151,8 @@ class LinkBuffer:
 
     @property
     def pending(self) -> int:
-        """How many changed states are not written yet, as far as is known."""
-        return len(self._states) + self._taken
+        """How many changed states wait here to be written."""
+        return len(self._states)
 
     # What the writer calls ------------------------------------------------
 
@@ -173,7 +172,6 @@ class LinkBuffer:
                 batch.registries = Registries(**self._registries)
                 batch.world = dict(self._world)
             self._full = False
-            self._taken = len(self._states)
             self._states, self._removed = {}, set()
             self._report = self._config = None
             self._events.clear()
@@ -182,7 +180,6 @@ class LinkBuffer:
     def restore(self, batch: Batch) -> None:
         """Give back a batch that could not be written; what is newer wins."""
         with self._lock:
-            self._taken = 0
             self._full = self._full or batch.full
             for entity_id, state in batch.states.items():
                 if entity_id not in self._removed:

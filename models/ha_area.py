@@ -35,13 +35,4 @@ class HaArea(models.Model):
     @api.readonly
     def action_view_entities(self):
         """Open the entities of this area."""
-        self.ensure_one()
-        action = self.env["ir.actions.act_window"]._for_xml_id(
-            "odoo_ha_addon.ha_entity_action"
-        )
-        return {
-            **action,
-            "domain": [("area_id", "=", self.id)],
-            "context": {"search_default_present": 1},
-            "display_name": self.display_name,
-        }
+        return self._view_entities("area_id")

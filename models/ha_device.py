@@ -33,13 +33,4 @@ class HaDevice(models.Model):
     @api.readonly
     def action_view_entities(self):
         """Open the entities of this device."""
-        self.ensure_one()
-        action = self.env["ir.actions.act_window"]._for_xml_id(
-            "odoo_ha_addon.ha_entity_action"
-        )
-        return {
-            **action,
-            "domain": [("device_id", "=", self.id)],
-            "context": {"search_default_present": 1},
-            "display_name": self.display_name,
-        }
+        return self._view_entities("device_id")

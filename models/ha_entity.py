@@ -45,6 +45,7 @@ class HaEntity(models.Model):
     _description = "Home Assistant Entity"
     _order = "area_id, domain, name, id"
     _rec_names_search = ["name", "custom_name", "ha_entity_id"]
+    _own_fields = ("active", "custom_name", "record_history")
 
     ha_entity_id = fields.Char(string="Entity ID", required=True, readonly=True)
     registry_id = fields.Char(

@@ -30,9 +30,9 @@ class HaEntityState(models.Model):
         )
         # A row goes with its entity, whoever deletes that: a user, an instance's
         # cascade, or ingest.
-        name = "ha_entity_state_id_fkey"
-        if not sql.constraint_definition(self.env.cr, self._table, name):
+        key = "ha_entity_state_id_fkey"
+        if not sql.constraint_definition(self.env.cr, self._table, key):
             self.env.cr.execute(
-                f"ALTER TABLE ha_entity_state ADD CONSTRAINT {name} FOREIGN KEY (id)"
-                " REFERENCES ha_entity (id) ON DELETE CASCADE"
+                "ALTER TABLE ha_entity_state ADD CONSTRAINT ha_entity_state_id_fkey"
+                " FOREIGN KEY (id) REFERENCES ha_entity (id) ON DELETE CASCADE"
             )

@@ -17,4 +17,5 @@ from . import (
     test_supervision_prefork,
     test_supervision_stress,
     test_test_connection,
+    test_views,
 )

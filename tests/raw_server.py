@@ -9,18 +9,22 @@ import time
 class RawServer:
     """Accepts TCP connections on 127.0.0.1 and runs ``script(sock)`` for each."""
 
-    def __init__(self, script):
+    def __init__(self, script, token="nobody-asks-for-it-0123456789"):
         self._script = script
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._socks = []
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self.token = token
+        self.accepted = threading.Event()
+        self.done = threading.Event()
 
     def __enter__(self):
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *exc_info):
+        self.done.set()
         self._listener.close()
         for sock in self._socks:
             with contextlib.suppress(OSError):
@@ -32,6 +36,7 @@ class RawServer:
             while True:
                 sock, _ = self._listener.accept()
                 self._socks.append(sock)
+                self.accepted.set()
                 threading.Thread(target=self._serve, args=[sock], daemon=True).start()
 
     def _serve(self, sock):
@@ -51,7 +56,7 @@ def trickle(sock):
     sock.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
     while True:
         sock.sendall(b"x")
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def hang_up(sock):

@@ -7,7 +7,7 @@ from odoo.tests import tagged
 from ..ha_client.buffer import Batch
 from ..ha_client.catalog import Registries
 from ..ha_client.model import Area, Device, RegistryEntity
-from .test_ingest import T0, IngestCase, state, world
+from .test_ingest import T0, TABLES, IngestCase, state, world
 
 
 def entries(**names):
@@ -104,6 +104,25 @@ class TestRenames(IngestCase):
         self.sync(entries(r1="a", r2="b", r3="plain"))
         self.assertEqual(self.entity("light.plain"), plain)
         self.assertEqual(plain.registry_id, "r3")
+
+
+@tagged("post_install", "-at_install")
+class TestDeletion(IngestCase):
+    def rows(self):
+        """How many rows each of our tables has."""
+        found = {}
+        self.env.flush_all()
+        for table in TABLES:
+            self.env.cr.execute(f"SELECT count(*) FROM {table}")
+            found[table] = self.env.cr.fetchone()[0]
+        return found
+
+    def test_instance_takes_everything_with_it(self):
+        before = self.rows()
+        self.sync()
+        self.assertTrue(all(self.rows()[table] > before[table] for table in TABLES))
+        self.instance.unlink()
+        self.assertEqual(self.rows(), before)
 
 
 @tagged("post_install", "-at_install")

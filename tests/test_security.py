@@ -141,6 +141,46 @@ class TestAccess(RpcCase):
             self.rpc, "ha.connection.event", "unlink", self.instance.event_ids.ids
         )
 
+    def test_record_cannot_be_made_to_show_anothers_state(self):
+        """Not even by a manager: the other may belong to another company."""
+        company = self.env["res.company"].create({"name": "Other"})
+        foreign = self.make_instance(name="Foreign", company_id=company.id)
+        other = self.make_entity(foreign, "sensor.salary", "4711")
+        self.login("manager")
+        self.assertRefused(self.rpc, "ha.entity", "read", other.ids, ["state"])
+        self.assertRefused(
+            self.rpc, "ha.entity", "write", self.entity.ids, {"live_id": other.id}
+        )
+        [row] = self.rpc("ha.entity", "read", self.entity.ids, ["state"])
+        self.assertEqual(row["state"], "off")
+
+    def test_what_home_assistant_delivers_is_not_changed_here(self):
+        self.login("manager")
+        own = {
+            "ha.entity": {"active", "custom_name", "record_history"},
+            **dict.fromkeys(
+                ("ha.area", "ha.device", "ha.floor", "ha.label"), {"active"}
+            ),
+        }
+        for model, writable in own.items():
+            fields = self.rpc(model, "fields_get", [], ["readonly", "store"])
+            found = {name for name, field in fields.items() if not field["readonly"]}
+            self.assertEqual(found, writable, model)
+        for values in (
+            {"ha_entity_id": "lock.front"},
+            {"instance_id": self.make_instance(name="Other").id},
+            {"state": "on"},
+            {"name": "X"},
+            {"area_id": False},
+        ):
+            with self.subTest(values=values):
+                self.assertRefused(
+                    self.rpc, "ha.entity", "write", self.entity.ids, values
+                )
+        values = {"custom_name": "Mine", "record_history": "never", "active": False}
+        self.rpc("ha.entity", "write", self.entity.ids, values)
+        self.rpc("ha.area", "action_archive", self.area.ids)
+
     def test_clients_can_call_only_what_is_meant_for_them(self):
         for name in MODELS:
             model = self.env[name]

@@ -266,12 +266,12 @@ class TestDatabaseFaults(FaultCase):
         doctor = self.run_odoo("ha_doctor", "-d", self.db.name)
         self.assertEqual(doctor.returncode, 1)
         self.assertIn("(backlog)", doctor.stdout)
-        self.assertIn("waiting to be written 1", doctor.stdout)
+        self.assertIn("Changes of 1 entities", doctor.stdout)
         self.assertEqual(len(self.lines_with("waits for the database")), 1)
         connection.rollback()
         self.wait_state(self.db, self.id, "connected", 10)
         self.assertAgrees()
-        self.assertEqual(self.ha.total_connections, 1, "the receiver stalled")
+        self.assertFalse(self.lines_with("is down"), "the receiver stalled")
 
     def test_lease_connection_cut(self):
         self.connect()

@@ -22,7 +22,7 @@ PRELUDE = """
     const text = (selector) => all(selector).map((node) => node.innerText).join("|");
     const shown = (selector) => all(selector).some((node) => node.offsetParent);
     async function until(condition, what) {
-        for (let round = 0; round < 400; round++) {
+        for (let round = 0; round < 800; round++) {
             const dialog = document.querySelector(".o_error_dialog");
             if (dialog) {
                 throw new Error("error dialog: " + dialog.innerText);

@@ -215,11 +215,8 @@ def _follow_renames(cr, instance_id, catalog):
     # A diff can announce the new name before the registry tells of the rename;
     # the record made for it has nothing of its own yet and gives way.
     cr.execute(
-        "WITH gone AS ("
-        " DELETE FROM ha_entity WHERE instance_id = %s AND ha_entity_id = ANY(%s)"
-        " AND registry_id IS NULL AND custom_name IS NULL AND NOT id = ANY(%s)"
-        " RETURNING live_id)"
-        " DELETE FROM ha_entity_state s USING gone WHERE s.id = gone.live_id",
+        "DELETE FROM ha_entity WHERE instance_id = %s AND ha_entity_id = ANY(%s)"
+        " AND registry_id IS NULL AND custom_name IS NULL AND NOT id = ANY(%s)",
         (instance_id, list(renamed.values()), list(renamed)),
     )
     # Names may be swapped: step aside first. "#" cannot occur in an entity id.

@@ -1,16 +1,18 @@
 """Shared by the tests of the client: peers that misbehave, sinks, bounded waits."""
 
 import contextlib
-import socket
 import threading
 import time
 
-from fake_ha import TOKEN
+import raw_server
 from ha_client.config_check import LinkConfig
 from ha_client.connection import HaConnection
 from ha_client.exceptions import HaError
 from ha_client.session import LinkSession
 from ha_client.transport import Canceller
+from raw_server import RawServer, mute, trickle  # noqa: F401
+from raw_server import answering as answer  # noqa: F401
+from raw_server import http_answer as http  # noqa: F401
 
 GENEROUS = 10.0  # seconds; only a hang fails it
 
@@ -26,88 +28,11 @@ def eventually(condition, timeout=GENEROUS):
         time.sleep(0.005)
 
 
-class RawServer:
-    """Accepts TCP connections on 127.0.0.1 and runs ``script(sock)`` for each."""
-
-    def __init__(self, script, token=TOKEN):
-        self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.token = token
-        self.accepted = threading.Event()
-        self.done = threading.Event()
-        self._socks = []
-
-    def __enter__(self):
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self.done.set()
-        self._listener.close()
-        for sock in self._socks:
-            sock.close()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                self._socks.append(sock)
-                self.accepted.set()
-                threading.Thread(target=self._serve, args=[sock], daemon=True).start()
-
-    def _serve(self, sock):
-        with contextlib.suppress(OSError), sock:
-            self._script(sock)
-
-
-def mute(sock):
-    """Read, never answer."""
-    while sock.recv(65536):
-        pass
-
-
-def answer(data):
-    """Answer each request with ``data`` and hang up."""
-
-    def script(sock):
-        sock.recv(65536)
-        sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
-        mute(sock)
-
-    return script
-
-
-def http(status, body=b"", headers=""):
-    head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
-    return answer(head.encode() + body)
-
-
-def trickle(sock):
-    """An HTTP header that never ends, a byte at a time."""
-    sock.recv(65536)
-    sock.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    while True:
-        sock.sendall(b"x")
-        time.sleep(0.05)
-
-
 @contextlib.contextmanager
 def black_hole():
-    """(host, port) on loopback that never completes a TCP handshake: the queue of
-    a listener that does not accept is full, so Linux drops further SYNs."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        time.sleep(0.05)
-        yield listener.getsockname()
+    """(host, port) on loopback that never completes a TCP handshake."""
+    with raw_server.black_hole() as port:
+        yield "127.0.0.1", port
 
 
 class Background:
