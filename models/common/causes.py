@@ -178,7 +178,10 @@ EXPLANATIONS = {
     ),
     c.CONNECTION_LOST: (
         _lt("The connection was lost (%(detail)s)."),
-        _lt("Nothing to do: Odoo tries again by itself."),
+        _lt(
+            "Odoo tries again by itself. If this lasts, check the network and Home"
+            " Assistant's log."
+        ),
     ),
     c.NO_ANSWER: (
         _lt("Home Assistant has given no sign of life for %(seconds)s seconds."),
