@@ -8,6 +8,7 @@ from . import (
     test_instance_state,
     test_lifecycle,
     test_module,
+    test_ownership,
     test_security,
     test_security_token,
     test_supervision_changes,

@@ -14,6 +14,7 @@ from odoo.tools import config
 
 from .common import BlackHole, LifecycleCase, wait_until
 from .fake_ha import FakeHomeAssistant
+from .raw_server import black_hole
 
 # The promise is 3 s; a machine that is busy with other tests gets more. Without
 # the right code there is no end at all.
@@ -88,7 +89,7 @@ class TestOneProcess(LifecycleCase):
         self.assertEndsSoon(server)
 
     def test_stops_in_time_whatever_the_links_are_doing(self):
-        """50 instances: healthy, refused, mute, in a TLS handshake."""
+        """60 instances: healthy, refused, lost, mute, in a TLS handshake."""
         database = self.database()
         hole = BlackHole(self)
         ids = [
@@ -98,9 +99,13 @@ class TestOneProcess(LifecycleCase):
         refused = socket.create_server(("127.0.0.1", 0))
         port = refused.getsockname()[1]
         refused.close()
+        lost = self.enterContext(black_hole())  # not even a TCP handshake
         for number in range(10):
             self.add_instance(
                 database, self.ha, f"Off {number}", api_url=f"http://127.0.0.1:{port}"
+            )
+            self.add_instance(
+                database, self.ha, f"Lost {number}", api_url=f"http://127.0.0.1:{lost}"
             )
             self.add_instance(database, hole, f"Mute {number}")
             self.add_instance(database, hole, f"TLS {number}", api_url=hole.tls_url)

@@ -12,7 +12,7 @@ from odoo.tests import tagged
 from .common import wait_until
 from .test_supervision_prefork import TAKEOVER_LIMIT_S, PreforkCase
 
-COLD_START_LIMIT_S = 75
+COLD_START_LIMIT_S = 110
 
 
 @tagged("post_install", "-at_install")

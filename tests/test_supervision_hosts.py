@@ -14,10 +14,10 @@ from .common import LifecycleCase, wait_until
 from .fake_ha import FakeHomeAssistant
 
 INSTANCES = 20
-BALANCE_LIMIT_S = 60
+BALANCE_LIMIT_S = 100
 TAKEOVER_LIMIT_S = 5
 FREEZE_LIMIT_S = 15
-GRACE_S = 5  # a busy machine starts twenty links more slowly
+GRACE_S = 15  # a busy machine starts twenty links more slowly
 
 
 @tagged("post_install", "-at_install")
@@ -79,7 +79,7 @@ class TestTwoHosts(LifecycleCase):
         for process in frozen:
             os.kill(process.pid, signal.SIGCONT)
         wait_until(
-            lambda: len(ha.connections) == INSTANCES, 15, "the end of the old links"
+            lambda: len(ha.connections) == INSTANCES, 30, "the end of the old links"
         )
         ha.set_state("light.kitchen", "on")
         wait_until(
@@ -87,7 +87,7 @@ class TestTwoHosts(LifecycleCase):
                 self.db.value("SELECT count(*) FROM ha_entity_state WHERE state = 'on'")
                 == INSTANCES
             ),
-            10,
+            30,
             "the change in all instances",
         )
 

@@ -209,8 +209,12 @@ class Lease:
         :return: the payloads of the notifications that came
         """
         if not self._connection.notifies:
-            ready, _, _ = select.select([self._connection, wake_fd], [], [], timeout)
-            if self._connection in ready:
+            # Not select(): it fails on descriptors above 1023.
+            poller = select.poll()
+            poller.register(self._connection, select.POLLIN)
+            poller.register(wake_fd, select.POLLIN)
+            ready = dict(poller.poll(timeout * 1000))
+            if self._connection.fileno() in ready:
                 self._connection.poll()
         payloads = {notice.payload for notice in self._connection.notifies}
         self._connection.notifies.clear()

@@ -110,6 +110,7 @@ class WebSocketMonitorService(threading.Thread):
         self._pool = LinkPool(self.dbname, self._on_fenced)
         check_at = 0.0
         changed = True
+        asked = False  # ha_doctor waits for our report
         while not self._stopping.is_set():
             try:
                 module_state, owned = self._lease.tick(list(self._missing))
@@ -126,6 +127,9 @@ class WebSocketMonitorService(threading.Thread):
                         check_at = now + CHECK_INTERVAL_S
                     changed = False
                     backoff.reset()
+                if asked:
+                    self._write_diagnostics()
+                    asked = False
             except BUSY as error:
                 # A locked table is no reason to give anything up.
                 _logger.warning(
@@ -135,8 +139,7 @@ class WebSocketMonitorService(threading.Thread):
                 )
             notified = self._lease.wait(self._wake_r.fileno(), TICK_S)
             changed = changed or bool(notified)
-            if diagnostics.REQUEST in notified:
-                self._write_diagnostics()
+            asked = asked or diagnostics.REQUEST in notified
             self._drain_wakeups()
         return True
 
@@ -293,6 +296,8 @@ class WebSocketMonitorService(threading.Thread):
             raise
         self._missing.pop(config.id, None)
         self._not_before.pop(config.id, None)
+        if config.id in self._pauses:
+            self._pauses[config.id].healthy()  # until it proves otherwise
         if config.id in self._activated:
             _logger.info(
                 "Instance %s activated. Starting WebSocket service... instance_id=%s",
