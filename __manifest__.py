@@ -9,7 +9,7 @@
     "application": True,
     "depends": ["mail"],
     "external_dependencies": {
-        "python": ["requests>=2.28", "websocket-client>=1.8"],
+        "python": ["requests>=2.28", "websocket-client>=1.9"],
     },
     "data": [
         "security/ha_security.xml",
