@@ -82,28 +82,27 @@ class BlackHole:
         self.tls_url = f"https://127.0.0.1:{self.port}"
 
 
+def run_as_admin(statement, params=None):
+    """Run a statement outside of any transaction and of any test's database."""
+    connection = psycopg2.connect(**connection_info_for("postgres")[1])
+    with contextlib.closing(connection):
+        connection.autocommit = True
+        with connection.cursor() as cr:
+            cr.execute(statement, params)
+            return cr.fetchall() if cr.description else []
+
+
 class Database:
     """A database of its own, cloned from the template with the addon installed."""
 
     def __init__(self, template=None, name=None):
         self.name = name or f"oha_{uuid.uuid4().hex[:12]}"
         template = template or require_environment(TEMPLATE_VARIABLE)
-        self._admin(f'CREATE DATABASE "{self.name}" TEMPLATE "{template}"')
-
-    def _admin(self, statement, params=None):
-        with contextlib.closing(self._connect("postgres")) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cr:
-                cr.execute(statement, params)
-                return cr.fetchall() if cr.description else []
-
-    @staticmethod
-    def _connect(name):
-        return psycopg2.connect(**connection_info_for(name)[1])
+        run_as_admin(f'CREATE DATABASE "{self.name}" TEMPLATE "{template}"')
 
     def connect(self):
         """A raw connection; close it."""
-        return self._connect(self.name)
+        return psycopg2.connect(**connection_info_for(self.name)[1])
 
     def sql(self, query, params=None):
         """Run one statement in a transaction of its own; return its rows."""
@@ -118,11 +117,11 @@ class Database:
         return rows[0][0] if rows else None
 
     def drop(self):
-        self._admin(
+        run_as_admin(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
             (self.name,),
         )
-        self._admin(f'DROP DATABASE IF EXISTS "{self.name}"')
+        run_as_admin(f'DROP DATABASE IF EXISTS "{self.name}"')
 
 
 class OdooServer:

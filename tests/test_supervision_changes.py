@@ -187,6 +187,19 @@ class TestConfigurationChanges(LifecycleCase):
         )
         self.assertEqual(self.ha.most_connections, 1)
 
+    def test_request_while_the_owner_writes_the_same_row(self):
+        result = self.shell(
+            "import threading, psycopg2\n"
+            "from odoo.sql_db import connection_info_for\n"
+            "owner = psycopg2.connect(**connection_info_for(env.cr.dbname)[1])\n"
+            "owner.cursor().execute('UPDATE ha_instance_status SET epoch = epoch')\n"
+            "threading.Timer(1, owner.commit).start()\n"
+            f"r = restart_websocket_service(env, {self.id}, force=True)\n"
+            "print('RESULT', json.dumps(r))\n"
+        )
+        self.assertTrue(result)
+        wait_until(lambda: self.ha.total_connections == 2, EFFECT_LIMIT_S)
+
     def test_heartbeats_touch_no_cache(self):
         key = f"odoo_ha_addon.ws_heartbeat_{self.db.name}_instance_{self.id}"
         read = "SELECT value FROM ir_config_parameter WHERE key = %s"

@@ -17,6 +17,8 @@ import os
 import threading
 import time
 
+from psycopg2.errors import SerializationFailure
+
 from odoo.service import server as odoo_server
 from odoo.tools import config
 
@@ -29,6 +31,7 @@ from .websocket_monitor_service import WebSocketMonitorService, log_problems
 _logger = logging.getLogger(__name__)
 
 RESTART_COOLDOWN_S = 5
+REQUEST_ATTEMPTS = 10
 SHUTDOWN_LIMIT_S = 2.0
 
 
@@ -183,14 +186,24 @@ def _executor(cr):
 
 
 def _request(cr, instance_ids, assignments: str) -> None:
-    """Leave a request in the status rows; the notification follows the commit."""
-    if instance_ids:
-        cr.execute("SET LOCAL lock_timeout = '5s'")
-        cr.execute(
-            f"UPDATE ha_instance_status SET {assignments} WHERE instance_id = ANY(%s)",
-            (list(instance_ids),),
-        )
-    notify(cr)
+    """Leave a request in the status rows; the notification follows the commit.
+
+    Their owner writes the same rows: with Odoo's REPEATABLE READ an update that
+    waited for the owner's fails, and has to be tried on a new snapshot.
+    """
+    query = f"UPDATE ha_instance_status SET {assignments} WHERE instance_id = ANY(%s)"
+    for attempt in range(REQUEST_ATTEMPTS):
+        try:
+            if instance_ids:
+                cr.execute("SET LOCAL lock_timeout = '5s'")
+                last = attempt == REQUEST_ATTEMPTS - 1
+                cr.execute(query, (list(instance_ids),), log_exceptions=last)
+            notify(cr)
+            return
+        except SerializationFailure:
+            if last:
+                raise
+            cr.rollback()
 
 
 def notify(cr) -> None:
