@@ -34,10 +34,11 @@ def uninstall_hook(env):
 
     Other processes see that the module is being removed and end by themselves.
     """
-    from .models.common import heartbeat, websocket_thread_manager
+    from .models.common import heartbeat, ownership, websocket_thread_manager
 
     websocket_thread_manager.detach(env.cr.dbname)
-    heartbeat.delete(env.cr)
+    with ownership.after_all_owners(env.cr.dbname) as cr:
+        heartbeat.delete(cr)
     env["ir.config_parameter"].invalidate_model()
     # Odoo files external ids of what our models inherit under the mixins' modules,
     # makes them anew while it removes the models, and leaves them for ever.

@@ -13,6 +13,7 @@ import contextlib
 import os
 import select
 import socket
+import time
 
 import psycopg2
 
@@ -115,6 +116,30 @@ def database_exists(dbname: str) -> bool:
             return bool(cr.fetchone())
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def after_all_owners(dbname: str, timeout: float = 5.0):
+    """An autocommit cursor of our own, as soon as no instance has an owner.
+
+    For clean-up while the addon is removed: owners notice that within a second,
+    and a transaction that began before their last write would fail on it.
+    """
+    with contextlib.closing(connect(dbname, "cleanup", lock_timeout=5000)) as session:
+        session.autocommit = True
+        with session.cursor() as cr:
+            deadline = time.monotonic() + timeout
+            while time.monotonic() < deadline:
+                cr.execute(
+                    "SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+                    " WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted"
+                    " AND l.classid = %s AND d.datname = current_database()",
+                    (LOCK_CLASS,),
+                )
+                if not cr.fetchone():
+                    break
+                time.sleep(0.1)
+            yield cr
 
 
 class Lease:
