@@ -45,7 +45,13 @@ class HaEntity(models.Model):
     _description = "Home Assistant Entity"
     _order = "area_id, domain, name, id"
     _rec_names_search = ["name", "custom_name", "ha_entity_id"]
-    _own_fields = ("active", "custom_name", "record_history")
+    _own_fields = (
+        "active",
+        "custom_name",
+        "record_history",
+        "history_deadband",
+        "history_interval",
+    )
 
     ha_entity_id = fields.Char(string="Entity ID", required=True, readonly=True)
     registry_id = fields.Char(
@@ -61,6 +67,9 @@ class HaEntity(models.Model):
     )
     unit = fields.Char(readonly=True)
     device_class = fields.Char(readonly=True)
+    state_class = fields.Char(
+        readonly=True, help="How Home Assistant makes statistics of the entity"
+    )
     entity_category = fields.Selection(
         [("config", "Configuration"), ("diagnostic", "Diagnostic")], readonly=True
     )
@@ -87,6 +96,16 @@ class HaEntity(models.Model):
         [("default", "Default"), ("always", "Always"), ("never", "Never")],
         required=True,
         default="default",
+    )
+    is_recorded = fields.Boolean(
+        readonly=True, help="Changes of the state are kept as history."
+    )
+    history_deadband = fields.Float(
+        digits=0, help="Smaller changes of a number are not kept as history."
+    )
+    history_interval = fields.Integer(
+        string="Minimum Interval (s)",
+        help="At most one change in so many seconds is kept as history: the latest.",
     )
 
     live_id = fields.Many2one(
@@ -121,7 +140,8 @@ class HaEntity(models.Model):
     def init(self):
         # Ingest inserts by SQL and knows nothing of the user's own fields.
         self.env.cr.execute(
-            "ALTER TABLE ha_entity ALTER record_history SET DEFAULT 'default'"
+            "ALTER TABLE ha_entity ALTER record_history SET DEFAULT 'default',"
+            " ALTER is_recorded SET DEFAULT FALSE"
         )
 
     @api.depends("ha_entity_id")

@@ -45,6 +45,12 @@ class HaInstanceStatus(models.Model):
     request_date = fields.Datetime(readonly=True)
     auth_fingerprint = fields.Char(readonly=True)
     diagnostics = fields.Json(readonly=True)
+    # Since the instance exists; floats, because they outgrow 32 bits.
+    change_count = fields.Float(readonly=True, digits=0)
+    coalesced_count = fields.Float(readonly=True, digits=0)
+    recorded_count = fields.Float(readonly=True, digits=0)
+    dropped_count = fields.Float(readonly=True, digits=0)
+    backfilled_count = fields.Float(readonly=True, digits=0)
     write_date = fields.Datetime(string="Last Update", readonly=True)
     heartbeat = fields.Datetime(related="instance_id.last_heartbeat")
 

@@ -1,0 +1,49 @@
+from odoo import fields, models
+
+GAP_STATES = [
+    ("open", "Going On"),
+    ("pending", "Being Fetched"),
+    ("filled", "Filled"),
+    ("missing", "Incomplete"),
+]
+GAP_REASONS = [
+    ("first", "First Connection"),
+    ("disconnect", "Disconnected"),
+    ("overload", "Overload"),
+    ("policy", "Newly Recorded"),
+]
+
+
+class HaHistoryGap(models.Model):
+    """A time of which Odoo did not hear everything, and what became of it.
+
+    The owner of the instance opens a gap when a new connection begins, closes it
+    at the first complete snapshot, and then fetches what is missing from Home
+    Assistant's recorder. What that does not have stays marked here.
+    Times are Home Assistant's.
+    """
+
+    _name = "ha.history.gap"
+    _description = "Home Assistant History Gap"
+    _order = "date_from desc, id desc"
+    _rec_name = "date_from"
+    _log_access = False
+
+    instance_id = fields.Many2one(
+        "ha.instance", required=True, readonly=True, index=True, ondelete="cascade"
+    )
+    reason = fields.Selection(GAP_REASONS, required=True, readonly=True)
+    state = fields.Selection(GAP_STATES, required=True, readonly=True)
+    date_from = fields.Datetime(string="From", readonly=True)
+    date_to = fields.Datetime(string="To", readonly=True)
+    # Database ids of the entities it is about; empty: all that are recorded.
+    entity_ids = fields.Json(readonly=True)
+    # How far fetching has come: see history_fetch.
+    cursor = fields.Json(readonly=True)
+    passes = fields.Integer(readonly=True, default=0)
+    next_at = fields.Datetime(string="Next Attempt", readonly=True)
+    row_count = fields.Integer(string="Rows Fetched", readonly=True, default=0)
+    # {database id of an entity: epoch seconds until which its history is missing}
+    missing = fields.Json(readonly=True)
+    missing_count = fields.Integer(string="Entities Missing", readonly=True, default=0)
+    cause = fields.Char(readonly=True)
