@@ -101,7 +101,7 @@ class HaEntity(models.Model):
         readonly=True, help="Changes of the state are kept as history."
     )
     history_deadband = fields.Float(
-        digits=0, help="Smaller changes of a number are not kept as history."
+        help="Smaller changes of a number are not kept as history."
     )
     history_interval = fields.Integer(
         string="Minimum Interval (s)",

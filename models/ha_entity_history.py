@@ -21,7 +21,7 @@ class HaEntityHistory(models.Model):
         "ha.entity", required=True, readonly=True, ondelete="cascade"
     )
     state = fields.Char(readonly=True)
-    value = fields.Float(readonly=True, digits=0, aggregator="avg")
+    value = fields.Float(readonly=True, aggregator="avg")
     is_numeric = fields.Boolean(readonly=True)
     last_changed = fields.Datetime(string="Time", required=True, readonly=True)
     source = fields.Selection(SOURCES, required=True, readonly=True)

@@ -22,14 +22,14 @@ class HaEntityStatistics(models.Model):
     date = fields.Datetime(
         string="Hour", required=True, readonly=True, help="The hour's beginning"
     )
-    mean = fields.Float(readonly=True, digits=0, aggregator="avg")
-    min = fields.Float(string="Minimum", readonly=True, digits=0, aggregator="min")
-    max = fields.Float(string="Maximum", readonly=True, digits=0, aggregator="max")
+    mean = fields.Float(readonly=True, aggregator="avg")
+    min = fields.Float(string="Minimum", readonly=True, aggregator="min")
+    max = fields.Float(string="Maximum", readonly=True, aggregator="max")
     state = fields.Float(
-        string="Meter Reading", readonly=True, digits=0, aggregator="max"
+        string="Meter Reading", readonly=True, aggregator="max"
     )
-    sum = fields.Float(string="Total", readonly=True, digits=0, aggregator="max")
-    change = fields.Float(readonly=True, digits=0, aggregator="sum")
+    sum = fields.Float(string="Total", readonly=True, aggregator="max")
+    change = fields.Float(readonly=True, aggregator="sum")
 
     _entity_date_unique = models.Constraint(
         "UNIQUE (entity_id, date)", "An entity has one row per hour."

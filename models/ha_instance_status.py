@@ -46,11 +46,11 @@ class HaInstanceStatus(models.Model):
     auth_fingerprint = fields.Char(readonly=True)
     diagnostics = fields.Json(readonly=True)
     # Since the instance exists; floats, because they outgrow 32 bits.
-    change_count = fields.Float(readonly=True, digits=0)
-    coalesced_count = fields.Float(readonly=True, digits=0)
-    recorded_count = fields.Float(readonly=True, digits=0)
-    dropped_count = fields.Float(readonly=True, digits=0)
-    backfilled_count = fields.Float(readonly=True, digits=0)
+    change_count = fields.Float(readonly=True)
+    coalesced_count = fields.Float(readonly=True)
+    recorded_count = fields.Float(readonly=True)
+    dropped_count = fields.Float(readonly=True)
+    backfilled_count = fields.Float(readonly=True)
     write_date = fields.Datetime(string="Last Update", readonly=True)
     heartbeat = fields.Datetime(related="instance_id.last_heartbeat")
 
