@@ -90,8 +90,8 @@ class Batch:
     registries: Registries = field(default_factory=Registries)
     world: dict[str, EntityState] = field(default_factory=dict)
     states: dict[str, EntityState] = field(default_factory=dict)
-    # Entities in ``states`` whose attributes differ from what was written last
-    described: set[str] = field(default_factory=set)
+    # Entities whose attributes differ from what was written last; None: all
+    described: set[str] | None = None
     removed: set[str] = field(default_factory=set)
     history: list[Change] = field(default_factory=list)
     lost: Lost | None = None
@@ -252,7 +252,7 @@ class LinkBuffer:
                     self._counts.coalesced += 1
                 elif entity_id not in self._removed:
                     self._states[entity_id] = state
-            self._described |= batch.described
+            self._described |= batch.described or set()
             self._removed.update(batch.removed - self._states.keys())
             self._history = batch.history + self._history
             for change in self._history[MAX_HISTORY:]:

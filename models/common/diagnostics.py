@@ -30,8 +30,7 @@ def collect(pool) -> dict[int, dict]:
             "thread_alive": handle.service.is_alive(),
             "writer_alive": pool.is_writing,
             "pending": buffer.pending,
-            "changes": buffer.changes,
-            "coalesced": buffer.coalesced,
+            "pending_history": buffer.pending_history,
             "alive_age": None if alive_at is None else round(now - alive_at, 1),
             "threads": threads,
         }

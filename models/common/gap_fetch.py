@@ -38,10 +38,11 @@ CLAIMING = ("disconnect", "overload")  # gaps in what we say is complete
 NEXT_SQL = """
     SELECT id, reason, extract(epoch FROM date_from)::float8,
            extract(epoch FROM date_to)::float8, entity_ids, cursor, passes, missing,
-           extract(epoch FROM next_at - now() AT TIME ZONE 'UTC')::float8
+           extract(epoch FROM coalesce(next_at, date_to)
+                              - now() AT TIME ZONE 'UTC')::float8
       FROM ha_history_gap
      WHERE instance_id = %s AND state = 'pending'
-  ORDER BY next_at, id LIMIT 1
+  ORDER BY coalesce(next_at, date_to), id LIMIT 1
 """
 ENTITIES_SQL = """
     SELECT id, ha_entity_id, coalesce(history_deadband, 0),

@@ -10,6 +10,7 @@ from ...ha_client.buffer import Batch
 from ...ha_client.catalog import CatalogEntity, build_catalog
 from ...ha_client.entity_filter import EntityFilter
 from ...ha_client.model import EntityState, number_of
+from .history_policy import update_recorded
 from .sql_values import clean_text, epoch, numbers, texts, to_json, without_secrets
 
 
@@ -23,6 +24,7 @@ def write_batch(cr, instance_id: int, batch: Batch, accepts: EntityFilter) -> in
         catalog = build_catalog(batch.registries, batch.world, accepts)
         _write_registries(cr, instance_id, batch)
         _write_entities(cr, instance_id, catalog, batch.authoritative)
+        update_recorded(cr, instance_id)
         states = [batch.world.get(row.entity_id) for row in catalog]
         _write_states(cr, instance_id, [state for state in states if state])
         if batch.authoritative:

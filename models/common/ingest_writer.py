@@ -301,7 +301,7 @@ class IngestWriter(threading.Thread):
         gap = batch.opens_gap  # to be noted before any state is overwritten
         for part in filter(None, (keys[:half], keys[half:])):
             chosen = {key: states[key] for key in part}
-            described = set(part) if batch.full else batch.described
+            described = None if batch.full else batch.described
             self._write(
                 link, Batch(states=chosen, described=described, opens_gap=gap)
             )
@@ -315,7 +315,7 @@ class IngestWriter(threading.Thread):
             full=False,
             opens_gap=False,
             states={},
-            described=set(),
+            described=None,
             history=[],
         )
         if rest:

@@ -69,7 +69,7 @@ def test_changes_coalesce_to_the_newest(buffer):
     batch = buffer.drain()
     assert not batch.full
     assert {k: s.state for k, s in batch.states.items()} == {"light.a": "999"}
-    assert (buffer.changes, buffer.coalesced) == (1000 + 3, 999)
+    assert (batch.counts.changes, batch.counts.coalesced) == (1000, 999)
 
 
 def test_memory_is_bounded_by_the_number_of_entities(buffer):
