@@ -13,6 +13,7 @@ from . import (
     test_security_token,
     test_supervision_changes,
     test_supervision_cold,
+    test_supervision_copies,
     test_supervision_faults,
     test_supervision_hosts,
     test_supervision_prefork,

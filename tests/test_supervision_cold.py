@@ -6,11 +6,10 @@ of these tests takes that long.
 
 import os
 import signal
-import uuid
 
 from odoo.tests import tagged
 
-from .common import run_as_admin, wait_until
+from .common import wait_until
 from .test_supervision_prefork import TAKEOVER_LIMIT_S, PreforkCase
 
 COLD_START_LIMIT_S = 110
@@ -22,18 +21,14 @@ class TestPreforkWithoutDatabase(PreforkCase):
 
     def setUp(self):
         super().setUp()
-        # Such a server works on all databases of its role: give it one of its own,
-        # or it takes over the links of the tests that run beside this one.
-        self.role = f"oha_cold_{uuid.uuid4().hex[:12]}"
-        run_as_admin(f"CREATE ROLE {self.role} LOGIN SUPERUSER")
-        self.addCleanup(run_as_admin, f"DROP ROLE {self.role}")
+        self.role = self.role_of_its_own()
 
     def start(self, *arguments, visit=False):
         other_ha = self.home_assistant()
         databases = []
         for ha in (self.ha, other_ha):
             database = self.database()
-            run_as_admin(f'ALTER DATABASE "{database.name}" OWNER TO {self.role}')
+            database.give_to(self.role)
             databases.append((database, self.add_instance(database, ha)))
         server = self.server("--workers=2", f"--db_user={self.role}", *arguments)
         server.wait_http()
