@@ -15,14 +15,14 @@ class StrictFrames(frame_buffer):
     length of 2^63 bytes would be waited for until the link counts as dead.
     """
 
-    def recv_header(self) -> None:
+    def recv_header(self) -> None:  # pylint: disable=missing-return
         super().recv_header()
         assert self.header is not None
         _fin, rsv1, rsv2, rsv3, opcode, has_mask, _length = self.header
         if rsv1 or rsv2 or rsv3 or has_mask or opcode not in ABNF.OPCODES:
             raise WebSocketProtocolException("not a frame of a WebSocket server")
 
-    def recv_length(self) -> None:
+    def recv_length(self) -> None:  # pylint: disable=missing-return
         super().recv_length()
         assert self.header is not None and self.length is not None
         is_control = self.header[4] >= _CONTROL
