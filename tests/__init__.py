@@ -16,6 +16,7 @@ from . import (
     test_supervision_copies,
     test_supervision_faults,
     test_supervision_hosts,
+    test_supervision_network,
     test_supervision_prefork,
     test_supervision_stress,
     test_test_connection,
