@@ -20,6 +20,7 @@ from .exceptions import (
     ProtocolError,
     readable,
 )
+from .frames import StrictFrames
 from .stream import Stream
 
 USER_AGENT = "odoo_ha_addon"
@@ -34,6 +35,7 @@ def upgrade(config: LinkConfig, stream: Stream) -> WebSocket:
     (HTTP 403 is Home Assistant's ban), :class:`ProtocolError`.
     """
     websocket = WebSocket(skip_utf8_validation=True, enable_multithread=True)
+    websocket.frame_buffer = StrictFrames(websocket.frame_buffer.recv, True)
     where: dict[str, str | int] = {"host": config.host, "port": config.port}
     # websocket-client quotes headers and bodies in its messages, therefore the
     # original exceptions are not chained.

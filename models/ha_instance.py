@@ -95,6 +95,17 @@ class HaInstance(models.Model):
         default=lambda self: self._database_uuid(),
         help="The database that may connect; a copy has another uuid.",
     )
+    confirmed_database_name = fields.Char(
+        groups=fields.NO_ACCESS,
+        copy=False,
+        default=lambda self: self.env.cr.dbname,
+        help="Tells a copy with the same uuid, together with the oid.",
+    )
+    confirmed_database_oid = fields.Char(
+        groups=fields.NO_ACCESS,
+        copy=False,
+        default=lambda self: self._database_oid(),
+    )
 
     config_issue = fields.Text(compute="_compute_config_issue")
     connection_state = fields.Selection(
@@ -200,6 +211,11 @@ class HaInstance(models.Model):
 
     def _database_uuid(self):
         return self.env["ir.config_parameter"].sudo().get_param("database.uuid")
+
+    def _database_oid(self):
+        query = "SELECT oid::text FROM pg_database WHERE datname = current_database()"
+        self.env.cr.execute(query)
+        return self.env.cr.fetchone()[0]
 
     # Connection ------------------------------------------------------------------
 
@@ -379,7 +395,13 @@ class HaInstance(models.Model):
     def action_confirm_database(self):
         """Let this copy of a database connect as well."""
         self.check_access("write")
-        self.sudo().confirmed_database_uuid = self._database_uuid()
+        self.sudo().write(
+            {
+                "confirmed_database_uuid": self._database_uuid(),
+                "confirmed_database_name": self.env.cr.dbname,
+                "confirmed_database_oid": self._database_oid(),
+            }
+        )
         return self._notify_success(self.env._("This database may connect now."))
 
     def _notify_success(self, message):

@@ -100,6 +100,10 @@ class Database:
         template = template or require_environment(TEMPLATE_VARIABLE)
         run_as_admin(f'CREATE DATABASE "{self.name}" TEMPLATE "{template}"')
 
+    def give_to(self, role):
+        """Change the owner."""
+        run_as_admin(f'ALTER DATABASE "{self.name}" OWNER TO {role}')
+
     def connect(self):
         """A raw connection; close it."""
         return psycopg2.connect(**connection_info_for(self.name)[1])
@@ -234,6 +238,16 @@ class LifecycleCase(BaseCase):
         self.addCleanup(server.stop)
         return server.start()
 
+    def role_of_its_own(self) -> str:
+        """A role for a server without ``-d``, which works on all its databases.
+
+        With the tests' own role it would take over the links of other tests.
+        """
+        role = f"oha_cold_{uuid.uuid4().hex[:12]}"
+        run_as_admin(f"CREATE ROLE {role} LOGIN SUPERUSER")
+        self.addCleanup(run_as_admin, f"DROP ROLE {role}")
+        return role
+
     def run_odoo(self, *arguments, script=None, timeout=120):
         """Run an Odoo command to its end; return the completed process."""
         return subprocess.run(
@@ -259,6 +273,10 @@ class LifecycleCase(BaseCase):
             "sequence": 10,
             "confirmed_database_uuid": database.value(
                 "SELECT value FROM ir_config_parameter WHERE key = 'database.uuid'"
+            ),
+            "confirmed_database_name": database.name,
+            "confirmed_database_oid": database.value(
+                "SELECT oid::text FROM pg_database WHERE datname = current_database()"
             ),
             **values,
         }

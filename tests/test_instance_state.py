@@ -154,6 +154,24 @@ class TestConnectionState(InstanceCase):
         self.assertState(instance, "unsupervised")
         self.assertFalse(instance.is_unconfirmed_copy)
 
+    def test_raw_copy_of_a_database_is_told_by_name_and_oid(self):
+        instance = self.make_instance()
+        secret = instance.sudo()
+        name, oid = secret.confirmed_database_name, secret.confirmed_database_oid
+        self.assertEqual(name, self.env.cr.dbname)
+        for values, is_copy in (
+            ({"confirmed_database_name": "another"}, False),  # renamed
+            ({"confirmed_database_oid": "1"}, True),
+            ({"confirmed_database_name": name}, False),  # on another server
+        ):
+            secret.write(values)
+            self.env.flush_all()
+            self.env.invalidate_all()
+            self.assertEqual(instance.is_unconfirmed_copy, is_copy, values)
+        secret.write({"confirmed_database_name": False, "confirmed_database_oid": oid})
+        self.env.invalidate_all()
+        self.assertFalse(instance.is_unconfirmed_copy)
+
     def test_key_that_is_gone_makes_it_unconfigured(self):
         with self.server_key(Fernet.generate_key().decode()):
             instance = self.make_instance()

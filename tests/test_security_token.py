@@ -106,7 +106,8 @@ class TestTokenSecrecy(RpcCase):
             self.login(who)
             fields = self.rpc("ha.instance", "fields_get")
             self.assertNotIn(self.SECRET, fields)
-            self.assertNotIn("confirmed_database_uuid", fields)
+            for name in ("uuid", "name", "oid"):
+                self.assertNotIn(f"confirmed_database_{name}", fields)
             self.assertIn("api_token", fields)
             self.assertFalse(fields["api_token"].get("searchable"))
             self.assertFalse(fields["api_token"].get("sortable"))

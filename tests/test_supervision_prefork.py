@@ -2,13 +2,16 @@
 
 import os
 import signal
+import tempfile
 import time
+from pathlib import Path
 
 import psutil
 
 from odoo.tests import tagged
+from odoo.tools import config
 
-from .common import BlackHole, LifecycleCase, wait_until
+from .common import ADDON, BlackHole, LifecycleCase, run_as_admin, wait_until
 from .fake_ha import FakeHomeAssistant
 
 # Promised are 5 s after a kill and 2 s after a clean end, on a machine that has
@@ -19,6 +22,8 @@ START_LIMIT_S = 30
 
 
 class PreforkCase(LifecycleCase):
+    leaks = None
+
     def setUp(self):
         super().setUp()
         self.ha = self.home_assistant()
@@ -38,10 +43,15 @@ class PreforkCase(LifecycleCase):
         )
         return rows[0] if rows else None
 
-    def wait_new_owner(self, database, instance_id, old_pid, limit):
-        """Wait for another owner whose link is up; return its pid and role."""
+    def wait_new_owner(self, database, instance_id, old_pid, limit, connections=None):
+        """Wait for another owner whose link is up; return its pid and role.
+
+        ``connections``: how many there were before the old one was disturbed, when
+        it may have ended already.
+        """
         started = time.monotonic()
-        connections = self.ha.total_connections
+        if connections is None:
+            connections = self.ha.total_connections
 
         def taken_over():
             owner = self.owner(database)
@@ -54,6 +64,29 @@ class PreforkCase(LifecycleCase):
         )
         self.wait_state(database, instance_id, "connected")
         return owner
+
+    def leak_options(self):
+        """Options for a server whose cron workers can be made to leak memory."""
+        self.leaks = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        addons = ",".join([f"{ADDON}/tests/addons", *config["addons_path"]])
+        return [f"--addons-path={addons}", "--load=base,rpc,web,oha_memory_leak"]
+
+    def server(self, *arguments, **options):
+        env = {"OHA_LEAK_FOLDER": str(self.leaks)} if self.leaks else {}
+        return super().server(*arguments, env=env, **options)
+
+    def let_leak(self, server, database, pid):
+        """Make a cron worker pass its memory limit with its next unit of work."""
+        count = server.log.count("virtual memory limit")
+        (self.leaks / str(pid)).touch()
+        self.poll_jobs(database)
+        server.wait_log("virtual memory limit", 30, count + 1)
+        # A cron worker that is to end sleeps first, up to a minute.
+        self.poll_jobs(database)
+
+    def poll_jobs(self, database):
+        """Let Odoo's cron look for jobs now, instead of within a minute."""
+        run_as_admin("SELECT pg_notify('cron_trigger', %s)", (database.name,))
 
     def assertLinkAgrees(self, database):
         state = (
@@ -119,6 +152,26 @@ class TestPrefork(PreforkCase):
         self.assertEqual(self.ha.most_connections, 1)
         self.assertNotIn(1006, self.ha.close_codes)
         self.assertIn("exiting", server.log)
+
+    def test_memory_limit_recycles_the_owner(self):
+        database, instance_id, server = self.start(*self.leak_options())
+        for _time in range(2):
+            pid, role = self.owner(database)
+            self.assertEqual(role, "cron")
+            connections = self.ha.total_connections
+            self.let_leak(server, database, pid)
+            self.wait_new_owner(
+                database, instance_id, pid, HANDOVER_LIMIT_S, connections
+            )
+            wait_until(lambda pid=pid: not psutil.pid_exists(pid), 30, "its end")
+            self.assertLinkAgrees(database)
+            wait_until(lambda: len(server.workers("WorkerCron")) == 2, 30)
+        # Nobody but the owners had to go, and each closed its WebSocket properly.
+        self.assertEqual(server.log.count("virtual memory limit"), 2)
+        self.assertEqual(self.ha.total_connections, 3)
+        self.assertEqual(self.ha.most_connections, 1)
+        self.assertNotIn(1006, self.ha.close_codes)
+        self.assertNotIn("MemoryError", server.log)
 
     def test_without_cron_workers_an_http_worker_steps_in(self):
         database, instance_id, server = self.start("--max-cron-threads=0")

@@ -24,7 +24,13 @@ READ_SQL = """
                    JOIN ha_label l ON l.id = r.label_id
                   WHERE r.instance_id = i.id ORDER BY 1),
            i.confirmed_database_uuid IS NOT DISTINCT FROM
-               (SELECT value FROM ir_config_parameter WHERE key = 'database.uuid'),
+               (SELECT value FROM ir_config_parameter WHERE key = 'database.uuid')
+           -- A raw copy has the uuid of its original, but neither its name nor oid. A
+           -- renamed database keeps the oid, one that moves to a new server the name.
+           AND EXISTS (SELECT 1 FROM pg_database d
+                        WHERE d.datname = current_database()
+                          AND (i.confirmed_database_name = d.datname
+                               OR i.confirmed_database_oid = d.oid::text)),
            coalesce(s.stop_requested, FALSE), coalesce(s.request_seq, 0),
            s.auth_fingerprint
       FROM ha_instance i

@@ -43,12 +43,15 @@ class WebSocketMonitorService(threading.Thread):
 
     :param dbname: the database
     :param role: this process's role, see :mod:`process_role`
+
+    ``is_over`` tells that the database, or the addon in it, is gone.
     """
 
     def __init__(self, dbname: str, role: str):
         super().__init__(name="WebSocketMonitor", daemon=False)
         self.dbname = dbname
         self.role = role
+        self.is_over = False
         self._wake_r, self._wake_w = socket.socketpair()
         self._wake_r.setblocking(False)
         self._wake_w.setblocking(False)
@@ -86,12 +89,12 @@ class WebSocketMonitorService(threading.Thread):
         try:
             while not self._stopping.is_set():
                 try:
-                    if not self._supervise(backoff):
-                        return
+                    self.is_over = not self._supervise(backoff)
                 except psycopg2.Error as error:
                     self._lost_database(error, backoff)
-                    if not self._stopping.is_set() and not database_exists(self.dbname):
-                        return
+                    self.is_over = not (
+                        self._stopping.is_set() or database_exists(self.dbname)
+                    )
                 except Exception:
                     _logger.exception(
                         "Supervision of database %s failed; starting it anew.",
@@ -99,6 +102,13 @@ class WebSocketMonitorService(threading.Thread):
                     )
                     self._stop_everything(Reason.THREAD_ENDED)
                     self._stopping.wait(backoff.next_delay())
+                if self.is_over:
+                    _logger.info(
+                        "Supervision of database %s ends here: the database, or the"
+                        " addon in it, is gone.",
+                        self.dbname,
+                    )
+                    return
         finally:
             self._stop_everything(Reason.SERVER_STOPPED)
             self._wake_r.close()

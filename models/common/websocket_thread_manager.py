@@ -257,6 +257,11 @@ class _Process:
         """Supervise a database from here on, if this process is one that may."""
         self.arm()
         with self._lock:
+            # What was dropped or uninstalled is not to be looked for again; only a
+            # registry that is loaded with the addon brings it back.
+            for name in [n for n, m in self._monitors.items() if m.is_over]:
+                del self._monitors[name]
+                self._databases.discard(name)
             self._databases.add(dbname)
         self.start()
 

@@ -13,6 +13,7 @@ import pytest
 from fake_ha import FakeHomeAssistant, text_frame
 from ha_client import connection as connection_module
 from ha_client.connection import HaConnection
+from ha_client.const import MESSAGE_LIMIT_BYTES
 from ha_client.exceptions import (
     AuthenticationFailed,
     Cancelled,
@@ -376,10 +377,28 @@ def test_a_frame_may_be_followed_by_others_at_once(ha, connect):
     assert received == list(range(500))
 
 
-def test_a_frame_without_end_is_cut_off(connect, monkeypatch):
+def test_a_message_without_end_is_cut_off(connect, monkeypatch):
     monkeypatch.setattr(connection_module, "MESSAGE_LIMIT_BYTES", 1_000_000)
-    endless = b"\x81\x7f" + struct.pack("!Q", 2**62) + b"x" * 3_000_000
-    with websocket_peer(endless) as server:
+    piece = b"\x01\x7e" + struct.pack("!H", 60_000) + b"x" * 60_000
+    with websocket_peer(piece * 50) as server:
+        connection = connect(server, authenticate=False)
+        with pytest.raises(ProtocolError):
+            connection.receive(GENEROUS)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\x81\x7f" + struct.pack("!Q", 2**63),
+        b"\x02\x7f" + struct.pack("!Q", MESSAGE_LIMIT_BYTES + 1),
+        b"\x89\x7e" + struct.pack("!H", 126),
+        b"\x81\xff",
+        b"\x03\x7d",
+        b"HTTP/1.1 502 Bad Gateway",
+    ],
+)
+def test_a_header_beyond_the_protocol_is_found_without_its_content(connect, header):
+    with websocket_peer(header) as server:
         connection = connect(server, authenticate=False)
         with pytest.raises(ProtocolError):
             connection.receive(GENEROUS)
