@@ -1,0 +1,268 @@
+"""Scenarios of the living link: sync, load, latency, flood, reconnect."""
+
+import statistics
+import time
+
+from bench_bed import HISTORY
+from bench_measure import CommitWatcher, percentiles, rss_mb
+from bench_stage import BenchError, say, wait_until
+
+KEEPS_UP_S = 1.5  # all of it must be in the tables that soon after the last change
+
+
+def sync(run):
+    """From a client's connection to every record committed; then once more."""
+    bed = run.bed
+    before = bed.versions()
+    cpu = bed.cpu()
+    rss = rss_mb(bed.owner)
+    bed.reset_peak()
+    bed.connect(wait=False)
+    expected = run.size["entities"]
+    wait_until(
+        lambda: (
+            bed.sql.value("SELECT count(*) FROM ha_entity_state WHERE state <> ''")
+            == expected
+        ),
+        60,
+        "the first sync",
+        0.01,
+    )
+    done = time.time()
+    spent = cpu.read()
+    accepted = bed.generator.do("stats")["accepted"][-1]
+    bed.wait_connected()
+    first = round(done - accepted, 2)
+    exact = not bed.load_states() and not bed.wrong_states()
+    after = bed.versions()
+    # Again, with nothing changed in between.
+    accepted = len(bed.generator.do("stats")["accepted"])
+    cut = bed.generator.do("cut")
+    wait_until(
+        lambda: len(bed.generator.do("stats")["accepted"]) > accepted,
+        60,
+        "another connection",
+        0.02,
+    )
+    began = bed.generator.do("stats")["accepted"][-1]
+    connects = "SELECT connect_count FROM ha_instance_status WHERE instance_id = %s"
+    wait_until(
+        lambda: bed.sql.value(connects, (bed.instance,)) > 1 and bed.state() == "connected",
+        60,
+        "the resync",
+        0.01,
+    )
+    resync = round(time.time() - began, 2)
+    again = bed.versions()
+    return {
+        "first_sync_s": first,
+        "first_sync_cpu": spent,
+        "first_sync_exact": exact,
+        "first_sync_versions": sum(after.values()) - sum(before.values()),
+        "rss_before_mb": rss,
+        "rss_after_mb": rss_mb(bed.owner),
+        "rss_peak_mb": bed.peak_mb(),
+        "cut_to_connected_s": round(began - cut["at"] + resync, 2),
+        "resync_s": resync,
+        "resync_versions": {
+            table: count - after.get(table, 0)
+            for table, count in again.items()
+            if count != after.get(table, 0)
+        },
+    }
+
+
+def offer(run, rate, seconds):
+    """Offer changes at a rate; what became of them and what it cost."""
+    bed = run.bed
+    run.settle()
+    began = bed.generator.do("clear")["at"]
+    live = bed.history_rows()[1] if bed.has_history else None
+    updates = _updates(bed)
+    rss = rss_mb(bed.owner)
+    bed.reset_peak()
+    cpu = bed.cpu()
+    with CommitWatcher(bed.database) as watcher:
+        cpu._own = (*cpu._own, watcher.pid)
+        wait = bed.generator.begin("load", rate=rate, seconds=seconds)
+        states = [] if bed.has_history else _sample_states(bed, began, seconds)
+        sent = wait(seconds + 60)
+        spent = cpu.read()
+        result = {
+            "offered": rate,
+            "sent_per_s": round(sent["sent"] / sent["seconds"]),
+            "changes": sent["sent"],
+        }
+        try:
+            result["drained_s"] = bed.wait_exact(30)
+        except BenchError:
+            result["drained_s"] = None
+        if bed.has_history:
+            wait_live(bed, live + sent["sent"], KEEPS_UP_S)
+        time.sleep(3 * 0.02)
+        rows = latency_rows(bed, began) if bed.has_history else states
+        latency = percentiles(watcher.latencies(rows))
+    stats = bed.generator.do("stats")
+    if bed.has_history:
+        written = bed.history_rows()[1] - live
+        result["commits_per_s"] = round(len({x for x, _ in rows}) / sent["seconds"], 1)
+    else:
+        time.sleep(6)
+        written = _updates(bed) - updates
+    thousands = sent["sent"] / 1000
+    keeps_up = (
+        result["drained_s"] is not None
+        and result["drained_s"] <= KEEPS_UP_S
+        and written >= 0.995 * sent["sent"]
+        and result["sent_per_s"] >= 0.97 * rate
+        and not [c for c in stats["cuts"] if c["at"] > began]
+    )
+    foreign = spent["machine_cpu"] - spent["odoo_cpu"] - (spent["postgres_cpu"] or 0)
+    return {
+        **result,
+        "written": written,
+        "keeps_up": keeps_up,
+        "latency_ms": latency,
+        "odoo_cpu_s_per_1000": round(spent["odoo_cpu"] / thousands, 4),
+        "postgres_cpu_s_per_1000": spent["postgres_cpu"]
+        and round(spent["postgres_cpu"] / thousands, 4),
+        # Generator and bench included: much more than 10 % is somebody else.
+        "other_cpu_pct": round(100 * foreign / spent["seconds"]),
+        "rss_growth_mb": round(rss_mb(bed.owner) - rss, 1),
+        "rss_peak_mb": bed.peak_mb(),
+        "generator_late_ms": round(1000 * sent["late"]),
+    }
+
+
+def latency_rows(bed, began):
+    return bed.sql.rows(
+        f"""
+        SELECT xmin::text::bigint, extract(epoch FROM last_changed)::float8
+          FROM {HISTORY}
+         WHERE source = 'live'
+           AND last_changed >= to_timestamp(%s) AT TIME ZONE 'UTC'
+        """,
+        (began,),
+    )
+
+
+def _sample_states(bed, began, seconds):
+    """Without history: what the states' rows look like, every half second."""
+    rows, until = set(), time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.5)
+        rows.update(
+            bed.sql.rows(
+                "SELECT xmin::text::bigint, extract(epoch FROM last_changed)::float8"
+                " FROM ha_entity_state"
+                " WHERE last_changed >= to_timestamp(%s) AT TIME ZONE 'UTC'",
+                (began,),
+            )
+        )
+    return list(rows)
+
+
+def _updates(bed):
+    return bed.sql.value(
+        "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'ha_entity_state'"
+    )
+
+
+def wait_live(bed, count, timeout):
+    """Wait for so many live rows; whether they came."""
+    try:
+        wait_until(lambda: bed.history_rows()[1] >= count, timeout, "history", 0.1)
+        return True
+    except BenchError:
+        return False
+
+
+def latency(run):
+    """Latency from Home Assistant's time of the change to the commit."""
+    seconds = 5 if run.quick else 10
+    found = {}
+    for rate in (10, 500, 5000):
+        say(f"latency at {rate}/s")
+        found[str(rate)] = offer(run, rate, 2 * seconds if rate == 10 else seconds)
+    return found
+
+
+def sustained(run):
+    """The highest rate at which states and history keep up."""
+    seconds = 4 if run.quick else 10
+    rates = [5000, 10000, 15000] if run.quick else [2000, 5000, 10000, 15000, 20000]
+    steps, good, bad = [], 0, None
+    for rate in rates:
+        say(f"offering {rate}/s")
+        steps.append(offer(run, rate, seconds))
+        if not steps[-1]["keeps_up"]:
+            bad = rate
+            break
+        good = rate
+    for _ in range(0 if run.quick or bad is None else 2):
+        rate = round((good + bad) / 2, -2)
+        say(f"offering {rate:.0f}/s")
+        steps.append(offer(run, rate, seconds))
+        good, bad = (rate, bad) if steps[-1]["keeps_up"] else (good, rate)
+    return {"changes_per_s": good, "history": run.bed.has_history, "steps": steps}
+
+
+def reconnect(run):
+    """Cut off while states change: until connected again, and until exact."""
+    bed = run.bed
+    connected, exact = [], []
+    for _ in range(2 if run.quick else 4):
+        run.settle()
+        bed.generator.do("clear")
+        wait = bed.generator.begin("load", rate=1000, seconds=3)
+        time.sleep(1)
+        at = bed.generator.do("cut")["at"]
+        wait_until(lambda: bed.generator.do("stats")["links"], 60, "a new link", 0.01)
+        wait_until(lambda: bed.state() == "connected", 60, "connected", 0.01)
+        connected.append(round(time.time() - at, 2))
+        wait()
+        bed.wait_exact()
+        exact.append(round(time.time() - at, 2))
+    result = {
+        "cut_to_connected_s": connected,
+        "median_s": statistics.median(connected),
+        "load_end_to_exact_s": [round(e - 2, 2) for e in exact],
+    }
+    if bed.has_history:
+        result["history_wrong_rows"] = run.wait_history()
+    return result
+
+
+def flood(run):
+    """50,000 changes at once."""
+    bed = run.bed
+    run.settle()
+    began = bed.generator.do("clear")["at"]
+    cuts = len(bed.generator.do("stats")["cuts"])
+    rss = rss_mb(bed.owner)
+    bed.reset_peak()
+    cpu = bed.cpu()
+    sent = bed.generator.do("flood", count=50000)
+    ended = time.time()
+    bed.wait_exact(60)
+    exact = time.time()
+    spent = cpu.read()
+    result = {
+        "sent_in_s": round(sent["seconds"], 2),
+        "exact_after_s": round(exact - ended, 2),
+        "most_pending": sent["most_pending"],
+        "cut": len(bed.generator.do("stats")["cuts"]) > cuts,
+        "cpu": spent,
+        "rss_before_mb": rss,
+        "rss_peak_mb": bed.peak_mb(),
+    }
+    if bed.has_history:
+        result["live_rows"] = bed.sql.value(
+            f"SELECT count(*) FROM {HISTORY} WHERE source = 'live'"
+            " AND last_changed >= to_timestamp(%s) AT TIME ZONE 'UTC'",
+            (began,),
+        )
+        result["history_wrong_rows"] = run.wait_history()
+        result["history_complete_after_s"] = round(time.time() - ended, 1)
+    time.sleep(5)
+    return {**result, "rss_after_mb": rss_mb(bed.owner)}
