@@ -1,9 +1,10 @@
 """One Odoo connected to the load generator, and what Odoo made of the changes."""
 
+import contextlib
 import time
 
 from bench_measure import Cpu, peak_mb, reset_peak
-from bench_stage import TOKEN, WORK, Sql, wait_until
+from bench_stage import TOKEN, WORK, BenchError, Sql, wait_until
 
 TABLES = (
     "ha_area",
@@ -27,7 +28,7 @@ class Bed:
         self.generator = stage.generator(**size)
         self.odoo = stage.odoo(self.database, *(arguments or ("--workers=0",)))
         self.sql = Sql(self.database)
-        self.has_history = self.sql.has_table(HISTORY)
+        self.has_history = False  # known once changes have come
         self.instance = None
         self.owner = self.odoo.pid
 
@@ -44,7 +45,17 @@ class Bed:
         (self.instance,) = self.odoo.call("ha.instance", "create", [values])
         if wait:
             self.wait_connected()
+            self.look_for_history()
         return self.instance
+
+    def look_for_history(self):
+        """Whether changes leave rows of history here, too."""
+        if not self.sql.has_table(HISTORY):
+            return
+        self.generator.do("load", rate=1000, seconds=0.5)
+        with contextlib.suppress(BenchError):
+            wait_until(lambda: self.history_rows()[1], 2.0, "history")
+            self.has_history = True
 
     def state(self):
         return self.sql.value(

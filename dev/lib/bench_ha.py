@@ -76,7 +76,7 @@ class Generator:
                 state = state_of(entity, count)
             bodies.append(
                 f'{heads[entity]}{state}","lc":{at:.6f},'
-                f'"c":"01KAVX6{count:08d}{entity:011d}"}}}}}}}}}}'
+                f'"c":"01KAVX6{count:08d}{entity:011d}"}}}}}}}}'
             )
         self.recorded += amount
         if self.recorded > RECORDER_ROWS:

@@ -54,6 +54,7 @@ def sync(run):
     )
     resync = round(time.time() - began, 2)
     again = bed.versions()
+    bed.look_for_history()
     return {
         "first_sync_s": first,
         "first_sync_cpu": spent,
