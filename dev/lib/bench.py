@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 
+import bench_idle
 import bench_load
 import processes
 from bench_bed import Bed
@@ -28,8 +29,10 @@ SCENARIOS = {
     "sync": bench_load.sync,
     "latency": bench_load.latency,
     "sustained": bench_load.sustained,
+    "floors": bench_load.floors,
     "reconnect": bench_load.reconnect,
     "flood": bench_load.flood,
+    "idle": bench_idle.idle,
 }
 
 

@@ -108,18 +108,19 @@ class Generator:
         elapsed = loop.time() - began
         return {"sent": sent, "seconds": elapsed, "began": wall, "late": late}
 
-    async def do_flood(self, count, frame=500):
-        """That many changes as fast as they can be rendered."""
+    async def do_flood(self, count, rate):
+        """That many changes in large frames, one every 10 ms."""
         loop = asyncio.get_running_loop()
         began, wall = loop.time(), time.time()
         sent = most = 0
         while sent < count:
-            self.send(self.change(min(frame, count - sent)))
-            sent += frame
+            amount = min(int(rate * TICK), count - sent)
+            self.send(self.change(amount))
+            sent += amount
             most = max([most, *(link.pending() for link in self.links)])
-            await asyncio.sleep(0)
+            await asyncio.sleep(max(0.0, began + sent / rate - loop.time()))
         seconds = loop.time() - began
-        return {"sent": count, "seconds": seconds, "began": wall, "most_pending": most}
+        return {"sent": sent, "seconds": seconds, "began": wall, "most_pending": most}
 
     async def do_stream(self, count, frame=100):
         """Prepared frames as fast as they are taken, for the receiver's floor."""
@@ -130,9 +131,8 @@ class Generator:
         began = time.time()
         for data in frames:
             link.transport.write(data)
-            while link.transport.get_write_buffer_size() > 1_000_000:
+            while link.transport.get_write_buffer_size() > 200_000:
                 await asyncio.sleep(0.001)
-        await link.ws.send_str('{"id":0,"type":"bench_end"}')
         return {"sent": count // frame * frame, "began": began}
 
     # -- questions --------------------------------------------------------------

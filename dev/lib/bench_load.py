@@ -1,11 +1,12 @@
 """Scenarios of the living link: sync, load, latency, flood, reconnect."""
 
+import json
 import statistics
 import time
 
 from bench_bed import HISTORY
 from bench_measure import CommitWatcher, percentiles, rss_mb
-from bench_stage import BenchError, say, wait_until
+from bench_stage import TOKEN, BenchError, say, wait_until
 
 KEEPS_UP_S = 1.5  # all of it must be in the tables that soon after the last change
 
@@ -208,6 +209,62 @@ def sustained(run):
     return {"changes_per_s": good, "history": run.bed.has_history, "steps": steps}
 
 
+def floors(run):
+    """What receiving and writing cost by themselves, and what ours is of that."""
+    bed = run.bed
+    run.settle()
+    bed.generator.do("clear")
+    best = run.results.get("sustained", {})
+    ours = best.get("changes_per_s")
+    kept = [step for step in best.get("steps", ()) if step["offered"] == ours]
+    commits = kept[0].get("commits_per_s") if kept else None
+    batch = round(ours / commits) if commits else 1000
+    count = 100_000 if run.quick else 300_000
+    # With the link down: what is sent goes to the floor's client alone.
+    bed.odoo.call("ha.instance", "write", [bed.instance], {"active": False})
+    links = lambda number: bed.generator.do("stats")["links"] == number  # noqa: E731
+    wait_until(lambda: links(0), 30, "the link's end")
+    received = _receive_floor(run, count)
+    cpu = bed.cpu()
+    written = run.stage.run_floor("write", bed.database, count, batch)
+    postgres = (cpu.read()["postgres_cpu"] or 0) / count * 1000
+    bed.odoo.call("ha.instance", "write", [bed.instance], {"active": True})
+    wait_until(lambda: links(1), 60, "the link's return")
+    rates = [floor["changes"] / floor["seconds"] for floor in (received, written)]
+    series = 1 / sum(1 / rate for rate in rates)
+    spent = [1000 * floor["cpu"] / count for floor in (received, written)]
+    result = {
+        "receive_per_s": round(rates[0]),
+        "receive_cpu_s_per_1000": round(spent[0], 4),
+        "write_per_s": round(rates[1]),
+        "write_batch": batch,
+        "write_cpu_s_per_1000": round(spent[1], 4),
+        "write_postgres_cpu_s_per_1000": round(postgres, 4),
+        "series_per_s": round(series),
+    }
+    if kept:
+        ours_cpu = kept[0]["odoo_cpu_s_per_1000"]
+        ours_cpu += kept[0]["postgres_cpu_s_per_1000"] or 0
+        # By CPU too: others on the machine disturb it less.
+        result["ours_per_s"] = ours
+        result["ratio"] = round(ours / series, 2)
+        result["ratio_by_cpu"] = round((sum(spent) + postgres) / ours_cpu, 2)
+    return result
+
+
+def _receive_floor(run, count):
+    generator = run.bed.generator
+    floor = run.stage.start_floor("receive", generator.url, TOKEN, count)
+    try:
+        if not floor.stdout.readline():
+            raise BenchError("the floor's client ended before it was in step")
+        generator.do("stream", count=count)
+        return json.loads(floor.stdout.readline())
+    finally:
+        floor.kill()
+        floor.wait()
+
+
 def reconnect(run):
     """Cut off while states change: until connected again, and until exact."""
     bed = run.bed
@@ -235,7 +292,7 @@ def reconnect(run):
 
 
 def flood(run):
-    """50,000 changes at once."""
+    """50,000 changes within a second, ten times what a real one can send."""
     bed = run.bed
     run.settle()
     began = bed.generator.do("clear")["at"]
@@ -243,7 +300,7 @@ def flood(run):
     rss = rss_mb(bed.owner)
     bed.reset_peak()
     cpu = bed.cpu()
-    sent = bed.generator.do("flood", count=50000)
+    sent = bed.generator.do("flood", count=50000, rate=50000)
     ended = time.time()
     bed.wait_exact(60)
     exact = time.time()

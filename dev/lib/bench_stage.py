@@ -215,6 +215,27 @@ class Stage:
         server.log_in()
         return server
 
+    def start_floor(self, *arguments):
+        """A process of bench_floor.py; its stdout is a pipe of JSON lines."""
+        script = Path(__file__).with_name("bench_floor.py")
+        return subprocess.Popen(
+            [sys.executable, str(script), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run_floor(self, *arguments):
+        """Run it to its end; what it printed."""
+        process = self.start_floor(*arguments)
+        try:
+            output, _none = process.communicate(timeout=300)
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode:
+            raise BenchError(f"the floor {arguments[0]} ended ({process.returncode})")
+        return json.loads(output)
+
     def _keep(self, started):
         self._started.append(started)
         return started
