@@ -15,9 +15,11 @@ from typing import Any
 from . import causes
 from .catalog import Registries, description_changed
 from .model import EntityState
+from .recording import Change
 from .session import is_running
 
 MAX_EVENTS = 100
+MAX_HISTORY = 30000  # changes that wait to be recorded
 REGISTRY_FIELDS = {
     "floor": "floors",
     "label": "labels",
@@ -52,6 +54,34 @@ class LinkEvent:
 
 
 @dataclass(slots=True)
+class Lost:
+    """Changes that found no room; ``since``/``until`` are epoch seconds."""
+
+    since: float
+    until: float
+    entity_ids: set[str] = field(default_factory=set)
+
+    def include(self, other: "Lost") -> None:
+        self.since = min(self.since, other.since)
+        self.until = max(self.until, other.until)
+        self.entity_ids |= other.entity_ids
+
+
+@dataclass(slots=True)
+class Counts:
+    """Changes of states since the last batch."""
+
+    changes: int = 0  # received
+    coalesced: int = 0  # of these, replaced by a newer one before being written
+    dropped: int = 0  # not recorded for lack of room, to be fetched later
+
+    def add(self, other: "Counts") -> None:
+        self.changes += other.changes
+        self.coalesced += other.coalesced
+        self.dropped += other.dropped
+
+
+@dataclass(slots=True)
 class Batch:
     """What the writer has to bring into the database, in one transaction."""
 
@@ -60,16 +90,26 @@ class Batch:
     registries: Registries = field(default_factory=Registries)
     world: dict[str, EntityState] = field(default_factory=dict)
     states: dict[str, EntityState] = field(default_factory=dict)
+    # Entities in ``states`` whose attributes differ from what was written last
+    described: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
+    history: list[Change] = field(default_factory=list)
+    lost: Lost | None = None
+    opens_gap: bool = False  # the first states of a connection: what came before?
+    closes_gap: float | None = None  # complete until then, epoch seconds
     report: LinkReport | None = None
     config: dict[str, Any] | None = None
     events: list[LinkEvent] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
 
     def __bool__(self) -> bool:
         return bool(
             self.full
             or self.states
             or self.removed
+            or self.history
+            or self.lost
+            or self.closes_gap
             or self.report
             or self.config
             or self.events
@@ -92,12 +132,18 @@ class LinkBuffer:
         self._full = False
         self._states: dict[str, EntityState] = {}
         self._removed: set[str] = set()
+        self._described: set[str] = set()
+        self._history: list[Change] = []
+        self._lost: Lost | None = None
+        self._is_new_session = True
+        self._opens_gap = False
+        self._closes_gap: float | None = None
+        self._counts = Counts()
         self._report: LinkReport | None = None
         self._config: dict[str, Any] | None = None
         self._events: deque[LinkEvent] = deque(maxlen=MAX_EVENTS)
         self.alive_at: float | None = None  # time.monotonic() of the last message
-        self.changes = 0  # state changes received
-        self.coalesced = 0  # of these, replaced by a newer one before being written
+        self.unrecorded: frozenset[str] = frozenset()  # entities without history
 
     # What the session's thread calls -------------------------------------
 
@@ -147,6 +193,7 @@ class LinkBuffer:
         """Forget that the picture is complete; the next snapshot starts anew."""
         with self._lock:
             self._running = False
+            self._is_new_session = True
             self.alive_at = None
 
     @property
@@ -154,7 +201,18 @@ class LinkBuffer:
         """How many changed states wait here to be written."""
         return len(self._states)
 
+    @property
+    def pending_history(self) -> int:
+        """How many changes wait here to be recorded."""
+        return len(self._history)
+
     # What the writer calls ------------------------------------------------
+
+    def recall(self, entity_ids) -> list[Change]:
+        """The present states of entities, as changes to be recorded."""
+        with self._lock:
+            states = [self._world.get(entity_id) for entity_id in entity_ids]
+        return [Change(s.entity_id, s.state, s.last_changed) for s in states if s]
 
     def drain(self) -> Batch:
         """Take everything that is waiting; an empty (falsy) batch if nothing is."""
@@ -163,16 +221,24 @@ class LinkBuffer:
                 full=self._full,
                 authoritative=self._running,
                 states=self._states,
+                described=self._described,
                 removed=self._removed,
+                history=self._history,
+                lost=self._lost,
+                opens_gap=self._opens_gap,
+                closes_gap=self._closes_gap,
                 report=self._report,
                 config=self._config,
                 events=list(self._events),
+                counts=self._counts,
             )
             if self._full:
                 batch.registries = Registries(**self._registries)
                 batch.world = dict(self._world)
             self._full = False
-            self._states, self._removed = {}, set()
+            self._states, self._removed, self._described = {}, set(), set()
+            self._history, self._lost, self._counts = [], None, Counts()
+            self._opens_gap, self._closes_gap = False, None
             self._report = self._config = None
             self._events.clear()
         return batch
@@ -182,9 +248,21 @@ class LinkBuffer:
         with self._lock:
             self._full = self._full or batch.full
             for entity_id, state in batch.states.items():
-                if entity_id not in self._removed:
-                    self._states.setdefault(entity_id, state)
+                if entity_id in self._states:
+                    self._counts.coalesced += 1
+                elif entity_id not in self._removed:
+                    self._states[entity_id] = state
+            self._described |= batch.described
             self._removed.update(batch.removed - self._states.keys())
+            self._history = batch.history + self._history
+            for change in self._history[MAX_HISTORY:]:
+                self._drop(change)
+            del self._history[MAX_HISTORY:]
+            if batch.lost:
+                self._lose(batch.lost)
+            self._opens_gap = self._opens_gap or batch.opens_gap
+            self._closes_gap = self._closes_gap or batch.closes_gap
+            self._counts.add(batch.counts)
             self._report = self._report or batch.report
             self._config = self._config or batch.config
             newer = list(self._events)
@@ -200,24 +278,56 @@ class LinkBuffer:
     # -----------------------------------------------------------------------
 
     def _take_states(self, changes) -> None:
+        if self._is_new_session:
+            self._is_new_session, self._opens_gap = False, True
+        before = self._world
         if changes.complete:
             self._world = {}
             self._states, self._removed = {}, set()
             self._full = True
+            times = (state.last_updated for state in changes.changed.values())
+            self._closes_gap = max(times, default=None)
         for entity_id in changes.removed:
             self._world.pop(entity_id, None)
             self._states.pop(entity_id, None)
             if not changes.complete:
                 self._removed.add(entity_id)
-        self.changes += len(changes.changed)
-        self.coalesced += len(self._states.keys() & changes.changed.keys())
+        self._counts.changes += len(changes.changed)
+        self._counts.coalesced += len(self._states.keys() & changes.changed.keys())
         for entity_id, state in changes.changed.items():
-            old = self._world.get(entity_id)
-            if old is None or (
-                old.attributes is not state.attributes
-                and description_changed(old.attributes, state.attributes)
-            ):
-                self._full = True
+            old = before.get(entity_id)
+            if old is None or old.attributes is not state.attributes:
+                self._described.add(entity_id)
+                if old is None or description_changed(old.attributes, state.attributes):
+                    self._full = True
+            if old is None or old.state != state.state:
+                self._record(state, bounded=not changes.complete)
             self._removed.discard(entity_id)
         self._world.update(changes.changed)
         self._states.update(changes.changed)
+
+    def _record(self, state: EntityState, bounded: bool) -> None:
+        """Note a change for the history, if there is room."""
+        if state.entity_id in self.unrecorded:
+            return
+        change = Change(state.entity_id, state.state, state.last_changed)
+        if bounded and len(self._history) >= MAX_HISTORY:
+            self._drop(change)
+        else:
+            self._history.append(change)
+
+    def _drop(self, change: Change) -> None:
+        self._counts.dropped += 1
+        lost = self._lost
+        if lost is None:
+            self._lost = Lost(change.at, change.at, {change.entity_id})
+        else:
+            lost.since = min(lost.since, change.at)
+            lost.until = max(lost.until, change.at)
+            lost.entity_ids.add(change.entity_id)
+
+    def _lose(self, lost: Lost) -> None:
+        if self._lost is None:
+            self._lost = lost
+        else:
+            self._lost.include(lost)

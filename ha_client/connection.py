@@ -141,6 +141,15 @@ class HaConnection:
             self._send_locked(command)
         return command["id"]
 
+    def send_announced(self, announce, type: str, /, **payload: Any) -> None:
+        """As :meth:`send_command`, but ``announce(id)`` is called before sending,
+        so that whoever reads knows the id before the answer can be there.
+        """
+        with self._send_lock:
+            command = self._numbered(type, payload)
+            announce(command["id"])
+            self._send_locked(command)
+
     def send_commands(self, commands: list[tuple[str, Message]]) -> list[int]:
         """Send several ``(type, payload)`` in one frame; their ids."""
         with self._send_lock:

@@ -4,6 +4,7 @@ Ids are Home Assistant's own strings. Optional texts are ``None`` when Home
 Assistant has none. Times are epoch seconds (float), as the protocol sends them.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -71,3 +72,13 @@ class RegistryEntity:
     icon: str | None = None
     hidden: bool = False
     disabled: bool = False
+
+
+def number_of(state: str) -> float | None:
+    """The number that a state is, or ``None``; never NaN or an infinity."""
+    try:
+        number = float(state)
+    except (TypeError, ValueError):
+        return None
+    # Python also reads "1_000" and "infinity"; neither is a number in HA.
+    return number if math.isfinite(number) and "_" not in state else None

@@ -21,6 +21,7 @@ from .const import (
 )
 from .exceptions import Cancelled, CommandError, ConnectionLost, ProtocolError
 from .messages import Message, essential_result, result_of
+from .outside_calls import OutsideCalls
 from .registries import REGISTRIES, Row
 from .registry_feed import RegistryFeed
 from .states import StateChanges, StateDecoder
@@ -77,6 +78,7 @@ class LinkSession:
         self._connection = connection
         self._sink = sink
         self._clock = clock
+        self.calls = OutsideCalls(connection)
         self._decoder = StateDecoder()
         # What waits for an answer: id → deadline, command, handler
         self._results: dict[int, tuple[float, str, Handler]] = {}
@@ -93,11 +95,22 @@ class LinkSession:
         # States held back until a rename is known; None = nothing is held
         self._held: list[StateChanges] | None = None
 
-    def run(self, canceller: Canceller) -> NoReturn:
+    def run(self, canceller: Canceller) -> None:
         """Follow until the end, which is always an exception.
 
         Raises :class:`Cancelled`, :class:`ConnectionLost`, :class:`ProtocolError`.
         """
+        try:
+            self._follow(canceller)
+        finally:
+            self.calls.end()
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything was delivered, so that other commands may be sent."""
+        return self._synced
+
+    def _follow(self, canceller: Canceller) -> NoReturn:
         connection = self._connection
         liveness = Liveness(self._clock(), connection.bytes_received)
         self._start()
@@ -136,6 +149,8 @@ class LinkSession:
             self._events[message_id](event)
         elif kind == "result" and message_id in self._results:
             self._results.pop(message_id)[2](message)
+        elif kind == "result" and self.calls.answer(message_id, message):
+            return
         elif kind != "pong":
             _logger.debug("unexpected message: type %s id %s", kind, message_id)
 

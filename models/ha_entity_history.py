@@ -1,5 +1,5 @@
 from odoo import fields, models
-from odoo.tools import sql
+from odoo.tools import SQL, sql
 
 SOURCES = [("live", "Live"), ("backfill", "Fetched Later")]
 
@@ -40,6 +40,6 @@ def widen_ids(cr, table):
     """Give a table ids of 64 bits; for tables that outlive 2^31 rows."""
     if sql.table_columns(cr, table)["id"]["udt_name"] == "int8":
         return
-    sequence = f"{table}_id_seq"
-    cr.execute(f'ALTER TABLE "{table}" ALTER COLUMN id TYPE bigint')
-    cr.execute(f'ALTER SEQUENCE "{sequence}" AS bigint')
+    name, sequence = SQL.identifier(table), SQL.identifier(f"{table}_id_seq")
+    cr.execute(SQL("ALTER TABLE %s ALTER COLUMN id TYPE bigint", name))
+    cr.execute(SQL("ALTER SEQUENCE %s AS bigint", sequence))

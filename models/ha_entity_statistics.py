@@ -25,9 +25,7 @@ class HaEntityStatistics(models.Model):
     mean = fields.Float(readonly=True, aggregator="avg")
     min = fields.Float(string="Minimum", readonly=True, aggregator="min")
     max = fields.Float(string="Maximum", readonly=True, aggregator="max")
-    state = fields.Float(
-        string="Meter Reading", readonly=True, aggregator="max"
-    )
+    state = fields.Float(string="Meter Reading", readonly=True, aggregator="max")
     sum = fields.Float(string="Total", readonly=True, aggregator="max")
     change = fields.Float(readonly=True, aggregator="sum")
 

@@ -28,12 +28,6 @@ CONFIGURATION_FIELDS = (
     "filter_label_ids",
     "confirmed_database_uuid",
 )
-DEFAULT_HISTORY_DOMAINS = (
-    "alarm_control_panel, binary_sensor, climate, cover, device_tracker, fan,"
-    " humidifier, input_boolean, input_number, input_select, light, lock, number,"
-    " person, select, switch, vacuum, valve, water_heater, weather"
-)
-DEFAULT_HISTORY_STATE_CLASSES = "measurement, total, total_increasing"
 JOIN_PAUSE_S = 1.0  # for another cron worker to get the other job
 DOWN_PATIENCE_S = 600  # an outage that lasts longer needs a person
 
@@ -94,30 +88,6 @@ class HaInstance(models.Model):
         "label_id",
         string="Labels",
         copy=False,
-    )
-    history_mode = fields.Selection(
-        [
-            ("all", "Every entity"),
-            ("some", "What is chosen below"),
-            ("none", "Only entities set to Always"),
-        ],
-        string="Keep History Of",
-        required=True,
-        default="some",
-    )
-    history_domains = fields.Char(
-        string="Recorded Domains", default=lambda self: DEFAULT_HISTORY_DOMAINS
-    )
-    history_state_classes = fields.Char(
-        string="Recorded State Classes",
-        default=lambda self: DEFAULT_HISTORY_STATE_CLASSES,
-    )
-    history_device_classes = fields.Char(string="Recorded Device Classes")
-    history_excluded_domains = fields.Char(string="Left Out Domains")
-    history_excluded_state_classes = fields.Char(string="Left Out State Classes")
-    history_excluded_device_classes = fields.Char(string="Left Out Device Classes")
-    history_retention_days = fields.Integer(
-        string="Keep History For (Days)", default=365, help="0: for ever"
     )
     confirmed_database_uuid = fields.Char(
         groups=fields.NO_ACCESS,

@@ -2,6 +2,7 @@ from . import (
     test_control,
     test_fault_catalogue,
     test_ha_instance,
+    test_history_policy,
     test_home_assistant,
     test_ingest,
     test_ingest_identity,

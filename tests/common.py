@@ -255,6 +255,7 @@ class LifecycleCase(BaseCase):
             "active": True,
             "verify_ssl": True,
             "entity_filter": "all",
+            "history_mode": "some",
             "sequence": 10,
             "confirmed_database_uuid": database.value(
                 "SELECT value FROM ir_config_parameter WHERE key = 'database.uuid'"

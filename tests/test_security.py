@@ -157,7 +157,10 @@ class TestAccess(RpcCase):
     def test_what_home_assistant_delivers_is_not_changed_here(self):
         self.login("manager")
         own = {
-            "ha.entity": {"active", "custom_name", "record_history"},
+            "ha.entity": {
+                *("active", "custom_name", "record_history"),
+                *("history_deadband", "history_interval"),
+            },
             **dict.fromkeys(
                 ("ha.area", "ha.device", "ha.floor", "ha.label"), {"active"}
             ),

@@ -13,7 +13,12 @@ from ...ha_client.backoff import Backoff
 from ...ha_client.buffer import LinkBuffer
 from ...ha_client.config_check import LinkConfig
 from ...ha_client.connection import HaConnection
-from ...ha_client.exceptions import AuthenticationFailed, Cancelled, HaError
+from ...ha_client.exceptions import (
+    AuthenticationFailed,
+    Cancelled,
+    ConnectionLost,
+    HaError,
+)
 from ...ha_client.session import LinkSession
 from ...ha_client.transport import Canceller
 from .thread_tools import prepare_thread
@@ -50,6 +55,23 @@ class HassWebSocketService(threading.Thread):
         self._canceller = Canceller()
         self._backoff = Backoff()
         self._failures = 0
+        self._session: LinkSession | None = None
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether the link is up and complete, so that :meth:`call` makes sense."""
+        session = self._session
+        return session is not None and session.synced
+
+    def call(self, command: str, timeout: float, given_up=lambda: False, **payload):
+        """Send a command over the link, from any thread, and wait for its result.
+
+        :raises HaError: see :meth:`OutsideCalls.call`
+        """
+        session = self._session
+        if session is None:
+            raise ConnectionLost(detail="not connected")
+        return session.calls.call(command, timeout, given_up, **payload)
 
     def request_stop(self) -> None:
         """Ask the thread to close the WebSocket and end; returns at once."""
@@ -109,8 +131,10 @@ class HassWebSocketService(threading.Thread):
             self._buffer.event("connect", params={"ha_version": version})
             self._failures = 0
             self._backoff.healthy()
-            LinkSession(connection, self._buffer).run(self._canceller)
+            self._session = LinkSession(connection, self._buffer)
+            self._session.run(self._canceller)
         finally:
+            self._session = None
             self._buffer.disconnected()
             connection.close()
 

@@ -6,15 +6,11 @@ writes nothing. Users' own fields (``custom_name``, ``active``,
 ``record_history``) are never touched.
 """
 
-import json
-import math
-
 from ...ha_client.buffer import Batch
 from ...ha_client.catalog import CatalogEntity, build_catalog
 from ...ha_client.entity_filter import EntityFilter
-from ...ha_client.model import EntityState
-
-MAX_EPOCH = 253402300799.0  # the end of the year 9999
+from ...ha_client.model import EntityState, number_of
+from .sql_values import clean_text, epoch, numbers, texts, to_json, without_secrets
 
 
 def write_batch(cr, instance_id: int, batch: Batch, accepts: EntityFilter) -> int:
@@ -32,7 +28,8 @@ def write_batch(cr, instance_id: int, batch: Batch, accepts: EntityFilter) -> in
         if batch.authoritative:
             _mark_stateless(cr, instance_id, batch.world.keys())
         return 0
-    known = _write_states(cr, instance_id, list(batch.states.values()))
+    states = list(batch.states.values())
+    known = _write_states(cr, instance_id, states, batch.described)
     if batch.removed:
         _mark_removed(cr, instance_id, batch.removed)
     return len(batch.states) - known if accepts.accepts_all else 0
@@ -277,43 +274,67 @@ def _write_labels(cr, instance_id, catalog: list[CatalogEntity]):
 # States -------------------------------------------------------------------
 
 
-def _write_states(cr, instance_id, states: list[EntityState]) -> int:
-    """Write present states; return how many of them belong to a record."""
-    if not states:
-        return 0
+def _write_states(cr, instance_id, states: list[EntityState], described=None) -> int:
+    """Write present states; return how many of them belong to a record.
+
+    :param described: entity ids whose attributes may differ from what is there;
+        None: all. The others' need not be sent again, and most changes of a state
+        leave them as they are.
+    """
     # One order for all writers, so that they cannot lock each other crosswise.
     states.sort(key=lambda state: state.entity_id)
-    numbers = [number_of(state.state) for state in states]
+    if described is None:
+        return _update_states(cr, instance_id, states, with_attributes=True)
+    full = [state for state in states if state.entity_id in described]
+    bare = [state for state in states if state.entity_id not in described]
+    return _update_states(
+        cr, instance_id, full, with_attributes=True
+    ) + _update_states(cr, instance_id, bare, with_attributes=False)
+
+
+def _update_states(cr, instance_id, states, with_attributes) -> int:
+    if not states:
+        return 0
+    columns = ["state", "state_number", "last_changed", "last_updated"]
+    arrays = "%(states)s::text[], %(numbers)s::float8[], %(changed)s::float8[]"
+    arrays += ", %(updated)s::float8[]"
     params = {
         "instance": instance_id,
-        "ids": [state.entity_id for state in states],
-        "states": [_clean(state.state) for state in states],
-        "numbers": numbers,
-        "attributes": [to_json(without_secrets(s.attributes)) for s in states],
-        "changed": [_epoch(state.last_changed) for state in states],
-        "updated": [_epoch(state.last_updated) for state in states],
+        "ids": texts(state.entity_id for state in states),
+        "states": texts(clean_text(state.state) for state in states),
+        "numbers": numbers(number_of(state.state) for state in states),
+        "changed": numbers(epoch(state.last_changed) for state in states),
+        "updated": numbers(epoch(state.last_updated) for state in states),
+    }
+    if with_attributes:
+        columns.append("attributes")
+        arrays += ", %(attributes)s::text[]"
+        params["attributes"] = texts(
+            to_json(without_secrets(state.attributes)) for state in states
+        )
+    values = {
+        "state": "x.state",
+        "state_number": "x.state_number",
+        "last_changed": "to_timestamp(x.last_changed) AT TIME ZONE 'UTC'",
+        "last_updated": "to_timestamp(x.last_updated) AT TIME ZONE 'UTC'",
+        "attributes": "x.attributes::jsonb",
     }
     cr.execute(
-        """
+        f"""
         WITH v AS (
-            SELECT e.live_id AS id, x.state, x.number, x.attributes::jsonb,
-                   to_timestamp(x.changed) AT TIME ZONE 'UTC' AS changed,
-                   to_timestamp(x.updated) AT TIME ZONE 'UTC' AS updated
-              FROM unnest(%(ids)s::text[], %(states)s::text[], %(numbers)s::float8[],
-                          %(attributes)s::text[], %(changed)s::float8[],
-                          %(updated)s::float8[])
-                   AS x(entity_id, state, number, attributes, changed, updated)
+            SELECT e.live_id AS id, {", ".join(f"{values[c]} AS {c}" for c in columns)}
+              FROM unnest(%(ids)s::text[], {arrays})
+                   AS x(entity_id, {", ".join(columns)})
               JOIN ha_entity e ON e.instance_id = %(instance)s
                               AND e.ha_entity_id = x.entity_id
         ), written AS (
             UPDATE ha_entity_state s
-               SET state = v.state, state_number = v.number,
-                   is_numeric = v.number IS NOT NULL, attributes = v.attributes,
-                   last_changed = v.changed, last_updated = v.updated
+               SET {", ".join(f"{c} = v.{c}" for c in columns)},
+                   is_numeric = v.state_number IS NOT NULL
               FROM v
              WHERE s.id = v.id
-               AND (s.state, s.attributes, s.last_changed, s.last_updated)
-                   IS DISTINCT FROM (v.state, v.attributes, v.changed, v.updated)
+               AND ({", ".join(f"s.{c}" for c in columns)})
+                   IS DISTINCT FROM ({", ".join(f"v.{c}" for c in columns)})
         )
         SELECT count(*) FROM v
         """,
@@ -359,70 +380,3 @@ def _mark_stateless(cr, instance_id, present):
         """,
         (instance_id, list(present)),
     )
-
-
-# Values -------------------------------------------------------------------
-
-
-def number_of(state: str) -> float | None:
-    """The number that a state is, or ``None``; never NaN or an infinity."""
-    try:
-        number = float(state)
-    except (TypeError, ValueError):
-        return None
-    # Python also reads "1_000" and "infinity"; neither is a number in HA.
-    return number if math.isfinite(number) and "_" not in state else None
-
-
-def without_secrets(attributes: dict) -> dict:
-    """Attributes that every user may read.
-
-    A camera's state carries a token that opens its picture to whoever has it.
-    """
-    secret = {"access_token"} & attributes.keys()
-    if "token=" in str(attributes.get("entity_picture")):
-        secret.add("entity_picture")
-    return {k: v for k, v in attributes.items() if k not in secret}
-
-
-def to_json(value) -> str:
-    """JSON that PostgreSQL's jsonb accepts: no NaN, no NUL character."""
-    try:
-        text = json.dumps(value, allow_nan=False)
-    except (ValueError, TypeError):
-        text = json.dumps(_finite(value))
-    if "\\u0000" in text or "\\ud" in text:
-        text = json.dumps(_clean_deep(json.loads(text)))
-    return text
-
-
-def _finite(value):
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value if isinstance(value, str | int | type(None)) else str(value)
-
-
-def _clean_deep(value):
-    if isinstance(value, str):
-        return _clean(value)
-    if isinstance(value, dict):
-        return {_clean(key): _clean_deep(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_clean_deep(item) for item in value]
-    return value
-
-
-def _clean(text: str) -> str:
-    """Drop what PostgreSQL cannot store: NUL and lone surrogates."""
-    text = str(text).replace("\0", "")
-    return text.encode("utf-8", "replace").decode()
-
-
-def _epoch(seconds: float) -> float | None:
-    """A time that PostgreSQL and Odoo can show, else ``None``."""
-    usable = isinstance(seconds, int | float) and 0 <= seconds <= MAX_EPOCH
-    return float(seconds) if usable else None

@@ -10,7 +10,7 @@ row, and nothing is written.
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg2
 from psycopg2.extras import Json
@@ -20,7 +20,9 @@ from ...ha_client.buffer import Batch, LinkBuffer
 from ...ha_client.entity_filter import EntityFilter
 from . import heartbeat
 from .ingest_sql import write_batch
-from .ownership import BUSY, connect, cut
+from .link_counts import LinkCounts
+from .link_history import LinkHistory
+from .ownership import BUSY, Fenced, connect, cut, fence
 from .thread_tools import prepare_thread
 
 _logger = logging.getLogger(__name__)
@@ -36,10 +38,6 @@ BACKLOG_S = 5.0  # what waits longer than that is shown on the instance
 _RETRY = (*BUSY, psycopg2.errors.ForeignKeyViolation)
 
 
-class Fenced(Exception):
-    """Another process owns the instance now."""
-
-
 @dataclass
 class WriterLink:
     """A link as the writer sees it."""
@@ -50,8 +48,11 @@ class WriterLink:
     verdict_fingerprint: str
     entity_filter: EntityFilter
     buffer: LinkBuffer
+    history: LinkHistory
+    counts: LinkCounts
     fenced: bool = False
     failing: bool = False
+    leaving: bool = False  # this is its last batch
     # All of time.monotonic():
     beat_at: float = 0.0  # the last heartbeat written
     blocked_since: float | None = None  # since when nothing could be written
@@ -63,12 +64,14 @@ class IngestWriter(threading.Thread):
     """Writes batches of all attached links until it is stopped.
 
     :param on_fenced: called when a link turns out to be somebody else's
+    :param on_gap: called when there is history to be fetched
     """
 
-    def __init__(self, dbname: str, on_fenced):
+    def __init__(self, dbname: str, on_fenced, on_gap):
         super().__init__(name=f"HomeAssistantIngest-{dbname}", daemon=False)
         self.dbname = dbname
         self._on_fenced = on_fenced
+        self._on_gap = on_gap
         self._links: dict[int, WriterLink] = {}
         self._detaching: list[tuple[WriterLink, threading.Event]] = []
         self._lock = threading.Lock()
@@ -89,6 +92,13 @@ class IngestWriter(threading.Thread):
         """Write for this link from now on."""
         with self._lock:
             self._links[link.instance_id] = link
+        self.wake()
+
+    def reload_recording(self) -> None:
+        """Somebody changed what is recorded, or how."""
+        with self._lock:
+            for link in self._links.values():
+                link.history.reload()
         self.wake()
 
     def detach(self, instance_id: int) -> threading.Event:
@@ -151,6 +161,8 @@ class IngestWriter(threading.Thread):
                     self._urgent.clear()
             try:
                 self._beat(links)
+                for link, _done in leaving:
+                    link.leaving = True
                 return self._write_all([link for link, _ in leaving] + links)
             finally:
                 for _link, done in leaving:
@@ -193,7 +205,8 @@ class IngestWriter(threading.Thread):
             if link.fenced or now < link.not_before:
                 continue
             batch = link.buffer.drain()
-            if batch and not self._write(link, batch):
+            due = batch or link.history.is_due
+            if due and not self._write(link, batch):
                 # The others wait for the same tables; let them go first next time.
                 with self._lock:
                     if self._links.pop(link.instance_id, None) is link:
@@ -206,15 +219,19 @@ class IngestWriter(threading.Thread):
         """Write one batch; False when it has to wait."""
         try:
             with self._connection, self._connection.cursor() as cr:
-                self._fence(cr, link)
+                fence(cr, link.instance_id, link.epoch)
+                link.history.before_states(cr, batch)
                 unknown = write_batch(cr, link.instance_id, batch, link.entity_filter)
+                recorded = link.history.after_states(cr, batch, link.leaving)
                 _write_status(cr, link, batch)
+                if link.leaving:
+                    link.counts.add(batch.counts, recorded)
+                    link.counts.write(cr)
                 if link.backlog_told:
                     _withdraw_backlog(cr, link)
+            self._written(link, batch, recorded)
             if unknown:
                 link.buffer.request_full()
-            link.failing = link.backlog_told = False
-            link.blocked_since = None
         except Fenced:
             link.fenced = True
             self._on_fenced(link.instance_id)
@@ -223,6 +240,7 @@ class IngestWriter(threading.Thread):
             self._log_failure(link, "waits for the database", error)
             return False
         except psycopg2.DataError:
+            link.history.failed()
             self._write_apart(link, batch)
         except (psycopg2.OperationalError, psycopg2.InterfaceError):
             self._keep(link, batch)
@@ -241,17 +259,29 @@ class IngestWriter(threading.Thread):
             link.failing = True
         return True
 
+    def _written(self, link: WriterLink, batch: Batch, recorded: int) -> None:
+        """A batch is in the database."""
+        link.history.committed()
+        link.counts.add(batch.counts, recorded)
+        link.failing = link.backlog_told = False
+        link.blocked_since = None
+        if link.history.has_gap:
+            link.history.has_gap = False
+            self._on_gap()
+
     def _keep(self, link: WriterLink, batch: Batch) -> None:
         """Give a batch back that could not be written."""
+        link.history.failed()
         link.buffer.restore(batch)
         link.blocked_since = link.blocked_since or time.monotonic()
 
     def _write_apart(self, link: WriterLink, batch: Batch) -> None:
         """Find the value that PostgreSQL refuses and write all others."""
-        if len(batch.states) <= 1 and not batch.full:
+        if len(batch.states) <= 1 and len(batch.history) <= 1 and not batch.full:
+            names = {*batch.states, *(change.entity_id for change in batch.history)}
             _logger.exception(
                 "A value of %s cannot be stored and is left out. instance_id=%s",
-                ", ".join(batch.states) or "the link's status",
+                ", ".join(names) or "the link's status",
                 link.instance_id,
             )
             return
@@ -268,25 +298,28 @@ class IngestWriter(threading.Thread):
             states = batch.states
         keys = list(states)
         half = len(keys) // 2
-        for part in (keys[:half], keys[half:]):
-            self._write(link, Batch(states={key: states[key] for key in part}))
-        rest = Batch(
-            removed=batch.removed,
-            report=batch.report,
-            config=batch.config,
-            events=batch.events,
+        gap = batch.opens_gap  # to be noted before any state is overwritten
+        for part in filter(None, (keys[:half], keys[half:])):
+            chosen = {key: states[key] for key in part}
+            described = set(part) if batch.full else batch.described
+            self._write(
+                link, Batch(states=chosen, described=described, opens_gap=gap)
+            )
+            gap = False
+        middle = len(batch.history) // 2
+        for changes in (batch.history[:middle], batch.history[middle:]):
+            if changes:
+                self._write(link, Batch(history=changes))
+        rest = replace(
+            batch,
+            full=False,
+            opens_gap=False,
+            states={},
+            described=set(),
+            history=[],
         )
         if rest:
             self._write(link, rest)
-
-    def _fence(self, cr, link: WriterLink) -> None:
-        cr.execute(
-            "SELECT 1 FROM ha_instance_status"
-            " WHERE instance_id = %s AND epoch = %s FOR SHARE",
-            (link.instance_id, link.epoch),
-        )
-        if not cr.fetchone():
-            raise Fenced
 
     def _beat(self, links: list[WriterLink]) -> None:
         """Write the heartbeats that are due, before anything that may block."""
@@ -299,11 +332,13 @@ class IngestWriter(threading.Thread):
             backlog = now - link.blocked_since if link.blocked_since else 0.0
             try:
                 with self._connection, self._connection.cursor() as cr:
-                    self._fence(cr, link)
+                    fence(cr, link.instance_id, link.epoch)
                     heartbeat.write(cr, self.dbname, link.instance_id)
+                    link.counts.write(cr)
                     if backlog >= BACKLOG_S:
                         _tell_backlog(cr, link, backlog)
                 link.beat_at = now
+                link.counts.written()
                 link.backlog_told = link.backlog_told or backlog >= BACKLOG_S
             except Fenced:
                 link.fenced = True

@@ -10,9 +10,12 @@ import time
 from dataclasses import dataclass
 
 from ...ha_client.buffer import LinkBuffer
+from .backfill import BackfillLink, HistoryBackfill
 from .hass_websocket_service import AUTH_FAILED, CRASHED, HassWebSocketService
 from .ingest_writer import IngestWriter, WriterLink
 from .instance_config import InstanceConfig
+from .link_counts import LinkCounts
+from .link_history import LinkHistory
 from .supervision_plan import Reason, Running
 from .thread_tools import start_thread
 
@@ -54,13 +57,15 @@ class LinkPool:
         self.dbname = dbname
         self.handles: dict[int, Handle] = {}
         self._stuck: list[HassWebSocketService] = []
-        self._writer = IngestWriter(dbname, on_fenced)
+        self._backfill = HistoryBackfill(dbname)
+        self._writer = IngestWriter(dbname, on_fenced, self._backfill.wake)
         start_thread(self._writer)
+        start_thread(self._backfill)
 
     @property
     def is_writing(self) -> bool:
-        """Whether the writer's thread lives, as it must."""
-        return self._writer.is_alive()
+        """Whether the threads that all links share live, as they must."""
+        return self._writer.is_alive() and self._backfill.is_alive()
 
     def is_stuck(self, instance_id: int) -> bool:
         """Whether an earlier thread of an instance has not ended yet."""
@@ -70,6 +75,10 @@ class LinkPool:
     def start(self, config: InstanceConfig, epoch: int) -> LinkBuffer:
         """Start the link of an instance that this process owns under ``epoch``."""
         buffer = LinkBuffer(self._writer.wake)
+        service = HassWebSocketService(
+            self.dbname, config.id, config.name, config.link, buffer
+        )
+        fetching = BackfillLink(config.id, config.name, epoch, service)
         link = WriterLink(
             instance_id=config.id,
             name=config.name,
@@ -77,12 +86,12 @@ class LinkPool:
             verdict_fingerprint=config.verdict_fingerprint,
             entity_filter=config.entity_filter,
             buffer=buffer,
-        )
-        service = HassWebSocketService(
-            self.dbname, config.id, config.name, config.link, buffer
+            history=LinkHistory(self.dbname, config.id, buffer),
+            counts=LinkCounts(config.id, lambda: fetching.fetched),
         )
         self.handles[config.id] = Handle(config, service, link)
         self._writer.attach(link)
+        self._backfill.attach(fetching)
         _logger.info(
             "Instance %s (%s) configuration OK. Starting WebSocket service..."
             " instance_id=%s",
@@ -109,6 +118,8 @@ class LinkPool:
             given free
         """
         handles = [self.handles.pop(instance_id) for instance_id in instance_ids]
+        for handle in handles:
+            self._backfill.detach(handle.config.id)
         self._end_threads([handle.service for handle in handles])
         flushed: list[threading.Event] = []
         for handle in handles:
@@ -121,13 +132,25 @@ class LinkPool:
             done.wait(max(0.0, deadline - time.monotonic()))
         return [h.config.id for h in handles if not h.service.is_alive()]
 
+    def reload_recording(self) -> None:
+        """Somebody changed what is recorded, or how."""
+        self._writer.reload_recording()
+        self._backfill.wake()
+
     def close(self) -> None:
-        """End the writer, after the links; its transaction is cut if it lingers."""
-        self._writer.request_stop()
-        self._writer.join(0.1)
-        if self._writer.is_alive():
-            self._writer.force_stop()
-            self._writer.join(FLUSH_LIMIT_S)
+        """End writer and backfill, after the links.
+
+        Transactions that linger are cut.
+        """
+        threads = (self._backfill, self._writer)
+        for thread in threads:
+            thread.request_stop()
+        for thread in threads:
+            thread.join(0.1)
+            if thread.is_alive():
+                thread.force_stop()
+        for thread in threads:
+            thread.join(FLUSH_LIMIT_S)
 
     def _end_threads(self, services: list[HassWebSocketService]) -> None:
         """End threads, all at once, cutting the sockets of those that linger."""

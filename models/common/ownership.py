@@ -22,6 +22,7 @@ from odoo.sql_db import connection_info_for
 from .process_role import HTTP_WORKER
 
 CHANNEL = "odoo_ha_addon"
+RECORDING = "recording"  # payload: what is kept as history has changed
 LOCK_CLASS = 0x6F686101  # first key of our advisory locks; the second is the id
 IDLE_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 2
@@ -92,6 +93,24 @@ def connect(dbname: str, purpose: str, **options: str | int):
             cr.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
     connection.commit()
     return connection
+
+
+class Fenced(Exception):
+    """Another process owns the instance now."""
+
+
+def fence(cr, instance_id: int, epoch: int) -> None:
+    """Begin a transaction that writes for an instance, as its owner.
+
+    :raises Fenced: when it has another owner by now; nothing may be written then
+    """
+    cr.execute(
+        "SELECT 1 FROM ha_instance_status"
+        " WHERE instance_id = %s AND epoch = %s FOR SHARE",
+        (instance_id, epoch),
+    )
+    if not cr.fetchone():
+        raise Fenced
 
 
 def cut(connection) -> None:

@@ -19,7 +19,7 @@ from ...ha_client.config_check import log_text
 from . import diagnostics, process_role
 from .instance_config import InstanceConfig, read_instances
 from .link_pool import LinkPool
-from .ownership import BUSY, Lease, database_exists
+from .ownership import BUSY, RECORDING, Lease, database_exists
 from .supervision_plan import (
     Action,
     Reason,
@@ -140,6 +140,8 @@ class WebSocketMonitorService(threading.Thread):
             notified = self._lease.wait(self._wake_r.fileno(), TICK_S)
             changed = changed or bool(notified)
             asked = asked or diagnostics.REQUEST in notified
+            if RECORDING in notified:
+                self._pool.reload_recording()
             self._drain_wakeups()
         return True
 

@@ -215,6 +215,11 @@ def notify(cr) -> None:
     cr.execute("SELECT pg_notify(%s, 'changed')", (CHANNEL,))
 
 
+def notify_recording(cr) -> None:
+    """Tell the owners, once this is committed, that what is recorded has changed."""
+    cr.execute("SELECT pg_notify(%s, 'recording')", (CHANNEL,))
+
+
 # This process -------------------------------------------------------------------
 
 
