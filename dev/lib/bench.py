@@ -20,7 +20,6 @@ from bench_stage import (
     drop_leftovers,
     ignore_signals,
     say,
-    wait_until,
 )
 from databases import DEV, DatabaseError
 
@@ -44,6 +43,7 @@ class Run:
         self.size = SIZE
         self.results = {}
         self._bed = None
+        self._cleared_at = 0.0
 
     @property
     def bed(self):
@@ -58,14 +58,19 @@ class Run:
         self.bed.wait_connected()
         self.bed.wait_exact()
 
+    def clear(self):
+        """Let the generator forget its history; what is compared starts here."""
+        self._cleared_at = self.bed.generator.do("clear")["at"]
+        return self._cleared_at
+
     def wait_history(self, timeout=60):
-        """Wait until history is Home Assistant's; the rows that still differ."""
-        since = 0
-        try:
-            wait_until(lambda: not self.bed.wrong_history(since), timeout, "", 1.0)
-        except BenchError:
-            return self.bed.wrong_history(since)
-        return 0
+        """Wait until history is Home Assistant's; how many rows still differ."""
+        deadline = time.monotonic() + timeout
+        while wrong := self.bed.wrong_history(self._cleared_at):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        return wrong
 
     def close_bed(self):
         if self._bed is not None:

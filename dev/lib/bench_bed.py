@@ -42,6 +42,7 @@ class Bed:
     def connect(self, name="Bench", wait=True):
         """Create an instance of the generator's home; returns its id."""
         values = {"name": name, "api_url": self.generator.url, "api_token": TOKEN}
+        values["history_mode"] = "all"
         (self.instance,) = self.odoo.call("ha.instance", "create", [values])
         if wait:
             self.wait_connected()
@@ -50,11 +51,12 @@ class Bed:
 
     def look_for_history(self):
         """Whether changes leave rows of history here, too."""
-        if not self.sql.has_table(HISTORY):
-            return
+        everything = {"history_mode": "all"}
+        self.odoo.call("ha.instance", "write", [self.instance], everything)
+        mark = self.history_mark()
         self.generator.do("load", rate=1000, seconds=0.5)
         with contextlib.suppress(BenchError):
-            wait_until(lambda: self.history_rows()[1], 2.0, "history")
+            wait_until(lambda: self.live_rows(mark), 2.0, "history")
             self.has_history = True
 
     def state(self):
@@ -93,11 +95,16 @@ class Bed:
         wait_until(lambda: not self.wrong_states(), timeout, "exact states", 0.02)
         return round(time.monotonic() - began, 2)
 
-    def history_rows(self):
-        """How many rows of history there are, and how many came live."""
-        return self.sql.rows(
-            f"SELECT count(*), count(*) FILTER (WHERE source = 'live') FROM {HISTORY}"
-        )[0]
+    def history_mark(self):
+        """A mark for ``live_rows``."""
+        return self.sql.value(f"SELECT coalesce(max(id), 0) FROM {HISTORY}")
+
+    def live_rows(self, mark):
+        """How many rows of history have come live since a mark."""
+        return self.sql.value(
+            f"SELECT count(*) FROM {HISTORY} WHERE id > %s AND source = 'live'",
+            (mark,),
+        )
 
     def wrong_history(self, since):
         """Rows that are missing or not Home Assistant's, since a time (epoch)."""

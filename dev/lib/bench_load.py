@@ -1,5 +1,6 @@
 """Scenarios of the living link: sync, load, latency, flood, reconnect."""
 
+import contextlib
 import json
 import statistics
 import time
@@ -78,8 +79,8 @@ def offer(run, rate, seconds):
     """Offer changes at a rate; what became of them and what it cost."""
     bed = run.bed
     run.settle()
-    began = bed.generator.do("clear")["at"]
-    live = bed.history_rows()[1] if bed.has_history else None
+    began = run.clear()
+    mark = bed.history_mark()
     updates = _updates(bed)
     rss = rss_mb(bed.owner)
     bed.reset_peak()
@@ -100,13 +101,13 @@ def offer(run, rate, seconds):
         except BenchError:
             result["drained_s"] = None
         if bed.has_history:
-            wait_live(bed, live + sent["sent"], KEEPS_UP_S)
-        time.sleep(3 * 0.02)
+            wait_live(bed, mark, sent["sent"], KEEPS_UP_S)
+        time.sleep(0.05)
         rows = latency_rows(bed, began) if bed.has_history else states
         latency = percentiles(watcher.latencies(rows))
     stats = bed.generator.do("stats")
     if bed.has_history:
-        written = bed.history_rows()[1] - live
+        written = bed.live_rows(mark)
         result["commits_per_s"] = round(len({x for x, _ in rows}) / sent["seconds"], 1)
     else:
         time.sleep(6)
@@ -170,13 +171,11 @@ def _updates(bed):
     )
 
 
-def wait_live(bed, count, timeout):
+def wait_live(bed, mark, count, timeout):
     """Wait for so many live rows; whether they came."""
-    try:
-        wait_until(lambda: bed.history_rows()[1] >= count, timeout, "history", 0.1)
-        return True
-    except BenchError:
-        return False
+    with contextlib.suppress(BenchError):
+        return wait_until(lambda: bed.live_rows(mark) >= count, timeout, "history", 0.1)
+    return False
 
 
 def latency(run):
@@ -213,7 +212,7 @@ def floors(run):
     """What receiving and writing cost by themselves, and what ours is of that."""
     bed = run.bed
     run.settle()
-    bed.generator.do("clear")
+    run.clear()
     best = run.results.get("sustained", {})
     ours = best.get("changes_per_s")
     kept = [step for step in best.get("steps", ()) if step["offered"] == ours]
@@ -271,7 +270,7 @@ def reconnect(run):
     connected, exact = [], []
     for _ in range(2 if run.quick else 4):
         run.settle()
-        bed.generator.do("clear")
+        run.clear()
         wait = bed.generator.begin("load", rate=1000, seconds=3)
         time.sleep(1)
         at = bed.generator.do("cut")["at"]
@@ -295,7 +294,8 @@ def flood(run):
     """50,000 changes within a second, ten times what a real one can send."""
     bed = run.bed
     run.settle()
-    began = bed.generator.do("clear")["at"]
+    run.clear()
+    mark = bed.history_mark()
     cuts = len(bed.generator.do("stats")["cuts"])
     rss = rss_mb(bed.owner)
     bed.reset_peak()
@@ -315,11 +315,7 @@ def flood(run):
         "rss_peak_mb": bed.peak_mb(),
     }
     if bed.has_history:
-        result["live_rows"] = bed.sql.value(
-            f"SELECT count(*) FROM {HISTORY} WHERE source = 'live'"
-            " AND last_changed >= to_timestamp(%s) AT TIME ZONE 'UTC'",
-            (began,),
-        )
+        result["live_rows"] = bed.live_rows(mark)
         result["history_wrong_rows"] = run.wait_history()
         result["history_complete_after_s"] = round(time.time() - ended, 1)
     time.sleep(5)

@@ -291,9 +291,6 @@ class Sql:
                 f"ANALYZE {table}"
             )
 
-    def has_table(self, name):
-        return self.value("SELECT to_regclass(%s) IS NOT NULL", (name,))
-
     def close(self):
         self.connection.close()
 
