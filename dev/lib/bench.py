@@ -10,6 +10,7 @@ import time
 
 import bench_idle
 import bench_load
+import bench_report
 import processes
 from bench_bed import Bed
 from bench_measure import machine
@@ -75,7 +76,13 @@ class Run:
     def close_bed(self):
         if self._bed is not None:
             bed, self._bed = self._bed, None
+            self.note_trouble(bed)
             bed.close()
+
+    def note_trouble(self, bed):
+        """Keep the first warnings and errors of a server's log with the results."""
+        lines = [line for line in bed.odoo.trouble() if " is down: " not in line]
+        self.results.setdefault("odoo_log", []).extend(lines[:10])
 
 
 def parse():
@@ -85,6 +92,12 @@ def parse():
     )
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help="all, or some")
     parser.add_argument("--quick", action="store_true", help="at most 3 minutes")
+    parser.add_argument(
+        "--full", action="store_true", help="read from 10 million rows of history"
+    )
+    parser.add_argument(
+        "--write-docs", action="store_true", help="renew the table in docs/"
+    )
     options = parser.parse_args()
     for name in options.scenarios:
         if name not in SCENARIOS:
@@ -123,6 +136,7 @@ def main():
         run.results["machine"] = machine(sql)
         sql.close()
         run_scenarios(run)
+        run.close_bed()
     except KeyboardInterrupt:
         say("interrupted")
         code = 130
@@ -135,8 +149,12 @@ def main():
         processes.forget(os.getpid(), "bench")
     target = DEV / "bench.json"
     target.write_text(json.dumps(run.results, indent=2) + "\n")
-    print(json.dumps(run.results, indent=1))
+    print(bench_report.text(run.results), flush=True)
+    for line in run.results.get("odoo_log", ()):
+        print(f"[bench] Odoo's log: {line}", file=sys.stderr)
     say(f"JSON: {target}")
+    if options.write_docs and not code:
+        say(f"written: {bench_report.write_docs(run.results)}")
     sys.exit(code)
 
 

@@ -34,6 +34,7 @@ def idle(run):
             found[str(count)] = _watch(cron, seconds)
         found["http_worker"] = _watch(http, 5 if run.quick else 10)
     finally:
+        run.note_trouble(bed)
         bed.close()
     per = [key for key in found if key.isdigit() and key != "0"][-1]
     found["per_instance"] = {

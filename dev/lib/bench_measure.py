@@ -10,6 +10,8 @@ import processes
 import psutil
 import psycopg2
 
+import odoo.release
+
 POLL = 0.004
 
 
@@ -157,6 +159,7 @@ def machine(sql):
         "cpu": model,
         "cores": psutil.cpu_count(),
         "ram_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "odoo": odoo.release.version,
         "python": platform.python_version(),
         "postgresql": sql.value("SHOW server_version").split(" ")[0],
         "settings": {name: sql.value(f"SHOW {name}") for name in settings},
