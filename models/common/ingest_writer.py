@@ -20,6 +20,7 @@ from ...ha_client.buffer import Batch, LinkBuffer
 from ...ha_client.entity_filter import EntityFilter
 from . import heartbeat
 from .ingest_sql import write_batch
+from .live_bus import WATCHED_SQL, LiveBus
 from .ownership import BUSY, connect, cut
 from .thread_tools import prepare_thread
 
@@ -77,6 +78,7 @@ class IngestWriter(threading.Thread):
         self._stopping = False
         self._given_up = False
         self._connection = None
+        self._live = LiveBus(dbname)
         self._backoff = Backoff(cap=10.0)
 
     # What the monitor calls ---------------------------------------------------
@@ -119,6 +121,7 @@ class IngestWriter(threading.Thread):
         connection = self._connection
         if connection is not None:
             cut(connection)
+        self._live.cut()
 
     # The thread -------------------------------------------------------------
 
@@ -126,7 +129,7 @@ class IngestWriter(threading.Thread):
         prepare_thread()
         try:
             while not self._stopping:
-                self._wake.wait(IDLE_WAIT_S)
+                self._wake.wait(min(IDLE_WAIT_S, self._live.due_in()))
                 self._wake.clear()
                 started = time.monotonic()
                 written = self._round()
@@ -138,6 +141,7 @@ class IngestWriter(threading.Thread):
             for _link, done in self._detaching:
                 done.set()
             self._disconnect()
+            self._live.close()
 
     def _round(self) -> bool:
         """Write one batch of each link; False when the database was busy."""
@@ -151,7 +155,9 @@ class IngestWriter(threading.Thread):
                     self._urgent.clear()
             try:
                 self._beat(links)
-                return self._write_all([link for link, _ in leaving] + links)
+                written = self._write_all([link for link, _ in leaving] + links)
+                self._live.flush(self._connection)
+                return written
             finally:
                 for _link, done in leaving:
                     done.set()
@@ -211,6 +217,7 @@ class IngestWriter(threading.Thread):
                 _write_status(cr, link, batch)
                 if link.backlog_told:
                     _withdraw_backlog(cr, link)
+            self._live.committed(link.instance_id, batch)
             if unknown:
                 link.buffer.request_full()
             link.failing = link.backlog_told = False
@@ -281,12 +288,15 @@ class IngestWriter(threading.Thread):
 
     def _fence(self, cr, link: WriterLink) -> None:
         cr.execute(
-            "SELECT 1 FROM ha_instance_status"
-            " WHERE instance_id = %s AND epoch = %s FOR SHARE",
+            f"SELECT {WATCHED_SQL} FROM ha_instance_status s"
+            " WHERE s.instance_id = %s AND s.epoch = %s FOR SHARE OF s",
             (link.instance_id, link.epoch),
         )
-        if not cr.fetchone():
+        row = cr.fetchone()
+        if not row:
+            self._live.forget(link.instance_id)
             raise Fenced
+        self._live.watched(link.instance_id, row[0])
 
     def _beat(self, links: list[WriterLink]) -> None:
         """Write the heartbeats that are due, before anything that may block."""
