@@ -10,7 +10,9 @@ LIGHT = "light.bed_light"
 # Makes a function "shown" of the state in the row or card of an entity.
 SHOWN = """
     const shown = () =>
-        find(selector, "Bed Light")?.querySelector("[name=state_display]")?.innerText;
+        find(selector, "Bed Light")?.querySelector(
+            "[name=state_display], .o_ha_state"
+        )?.innerText;
 """
 
 
