@@ -27,6 +27,7 @@
     ],
     "assets": {
         "web.assets_backend": ["odoo_ha_addon/static/src/**/*"],
+        "web.assets_unit_tests": ["odoo_ha_addon/static/tests/**/*"],
     },
     "post_load": "post_load_hook",
     "post_init_hook": "post_init_hook",

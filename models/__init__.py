@@ -3,6 +3,7 @@ from . import ha_registry_mixin  # the others inherit from it
 
 # isort: on
 from . import (
+    bus_bus,
     ha_area,
     ha_connection_event,
     ha_device,
@@ -15,7 +16,10 @@ from . import (
     ha_history_gap,
     ha_instance,
     ha_instance_history,
+    ha_instance_live,
     ha_instance_status,
     ha_label,
+    ha_live_watch,
     ir_config_parameter,
+    ir_websocket,
 )

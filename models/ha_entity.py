@@ -209,6 +209,12 @@ class HaEntity(models.Model):
                 entity.sudo().live_id.write(values)
         return entities
 
+    @api.model
+    @api.readonly
+    def get_state_texts(self):
+        """How states read in the user's language; see ``entity_text.state_tables``."""
+        return entity_text.state_tables(self.env)
+
     # Control -------------------------------------------------------------------
 
     def call_service(self, service, data=None, domain=None):

@@ -155,6 +155,27 @@ def state_text(entity) -> str | bool:
     return env._(text)  # pylint: disable=translation-not-lazy
 
 
+def state_tables(env) -> dict:
+    """What a browser needs to do the same as :func:`state_text` with new values.
+
+    :return: ``states``, ``binary`` (by device class) and ``update`` (texts of on and
+        off) in the language of ``env``; ``literal_domains`` and ``moment_domains``;
+        ``secret``, the text of a password
+    """
+
+    def texts(values):
+        return [env._(text) for text in values]  # pylint: disable=translation-not-lazy
+
+    return {
+        "states": dict(zip(STATE_TEXTS, texts(STATE_TEXTS.values()), strict=True)),
+        "binary": {name: texts(pair) for name, pair in BINARY_TEXTS.items()},
+        "update": texts(_UPDATE),
+        "literal_domains": sorted(LITERAL_DOMAINS),
+        "moment_domains": sorted(MOMENT_DOMAINS),
+        "secret": SECRET_TEXT,
+    }
+
+
 def attributes_table(entity) -> Markup:
     """The attributes of one ``ha.entity`` as a table, without what is internal."""
     rows = [

@@ -22,6 +22,7 @@ from . import heartbeat
 from .ingest_sql import write_batch
 from .link_counts import LinkCounts
 from .link_history import LinkHistory
+from .live_bus import WATCHED_SQL, LiveBus
 from .ownership import BUSY, Fenced, connect, cut, fence
 from .thread_tools import prepare_thread
 
@@ -80,6 +81,7 @@ class IngestWriter(threading.Thread):
         self._stopping = False
         self._given_up = False
         self._connection = None
+        self._live = LiveBus(dbname)
         self._backoff = Backoff(cap=10.0)
 
     # What the monitor calls ---------------------------------------------------
@@ -129,6 +131,7 @@ class IngestWriter(threading.Thread):
         connection = self._connection
         if connection is not None:
             cut(connection)
+        self._live.cut()
 
     # The thread -------------------------------------------------------------
 
@@ -136,7 +139,7 @@ class IngestWriter(threading.Thread):
         prepare_thread()
         try:
             while not self._stopping:
-                self._wake.wait(IDLE_WAIT_S)
+                self._wake.wait(min(IDLE_WAIT_S, self._live.due_in()))
                 self._wake.clear()
                 started = time.monotonic()
                 written = self._round()
@@ -148,6 +151,7 @@ class IngestWriter(threading.Thread):
             for _link, done in self._detaching:
                 done.set()
             self._disconnect()
+            self._live.close()
 
     def _round(self) -> bool:
         """Write one batch of each link; False when the database was busy."""
@@ -163,7 +167,9 @@ class IngestWriter(threading.Thread):
                 self._beat(links)
                 for link, _done in leaving:
                     link.leaving = True
-                return self._write_all([link for link, _ in leaving] + links)
+                written = self._write_all([link for link, _ in leaving] + links)
+                self._live.flush(self._connection)
+                return written
             finally:
                 for _link, done in leaving:
                     done.set()
@@ -219,7 +225,7 @@ class IngestWriter(threading.Thread):
         """Write one batch; False when it has to wait."""
         try:
             with self._connection, self._connection.cursor() as cr:
-                fence(cr, link.instance_id, link.epoch)
+                self._fence(cr, link)
                 link.history.before_states(cr, batch)
                 unknown = write_batch(cr, link.instance_id, batch, link.entity_filter)
                 recorded = link.history.after_states(cr, batch, link.leaving)
@@ -261,6 +267,7 @@ class IngestWriter(threading.Thread):
 
     def _written(self, link: WriterLink, batch: Batch, recorded: int) -> None:
         """A batch is in the database."""
+        self._live.committed(link.instance_id, batch)
         link.history.committed()
         link.counts.add(batch.counts, recorded)
         link.failing = link.backlog_told = False
@@ -321,6 +328,14 @@ class IngestWriter(threading.Thread):
         if rest:
             self._write(link, rest)
 
+    def _fence(self, cr, link: WriterLink) -> None:
+        try:
+            watched = fence(cr, link.instance_id, link.epoch, WATCHED_SQL)
+        except Fenced:
+            self._live.forget(link.instance_id)
+            raise
+        self._live.watched(link.instance_id, watched)
+
     def _beat(self, links: list[WriterLink]) -> None:
         """Write the heartbeats that are due, before anything that may block."""
         now = time.monotonic()
@@ -332,7 +347,7 @@ class IngestWriter(threading.Thread):
             backlog = now - link.blocked_since if link.blocked_since else 0.0
             try:
                 with self._connection, self._connection.cursor() as cr:
-                    fence(cr, link.instance_id, link.epoch)
+                    self._fence(cr, link)
                     heartbeat.write(cr, self.dbname, link.instance_id)
                     link.counts.write(cr)
                     if backlog >= BACKLOG_S:

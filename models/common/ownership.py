@@ -99,18 +99,23 @@ class Fenced(Exception):
     """Another process owns the instance now."""
 
 
-def fence(cr, instance_id: int, epoch: int) -> None:
+def fence(cr, instance_id: int, epoch: int, column: str = "TRUE"):
     """Begin a transaction that writes for an instance, as its owner.
 
+    :param column: SQL of something else to read in the same round trip; the status
+        row is ``s``
+    :return: the value of ``column``
     :raises Fenced: when it has another owner by now; nothing may be written then
     """
     cr.execute(
-        "SELECT 1 FROM ha_instance_status"
-        " WHERE instance_id = %s AND epoch = %s FOR SHARE",
+        f"SELECT {column} FROM ha_instance_status s"
+        " WHERE s.instance_id = %s AND s.epoch = %s FOR SHARE OF s",
         (instance_id, epoch),
     )
-    if not cr.fetchone():
+    row = cr.fetchone()
+    if not row:
         raise Fenced
+    return row[0]
 
 
 def cut(connection) -> None:

@@ -1,5 +1,6 @@
 import {KanbanRenderer} from "@web/views/kanban/kanban_renderer";
 import {kanbanView} from "@web/views/kanban/kanban_view";
+import {liveView} from "../live/live_view.esm";
 import {onMounted} from "@odoo/owl";
 import {registry} from "@web/core/registry";
 
@@ -31,6 +32,6 @@ export class EntityKanbanRenderer extends KanbanRenderer {
 }
 
 registry.category("views").add("ha_entity_kanban", {
-    ...kanbanView,
+    ...liveView(kanbanView),
     Renderer: EntityKanbanRenderer,
 });

@@ -1,5 +1,6 @@
 import {entityIcon, isActive} from "./entity_icons.esm";
 import {Component} from "@odoo/owl";
+import {STATE_FIELDS} from "../../live/live_fields.esm";
 import {_t} from "@web/core/l10n/translation";
 import {registry} from "@web/core/registry";
 import {standardFieldProps} from "@web/views/fields/standard_field_props";
@@ -31,12 +32,7 @@ registry.category("fields").add("ha_entity_icon", {
     component: EntityIconField,
     displayName: _t("Home Assistant Icon"),
     supportedTypes: ["char"],
-    fieldDependencies: [
-        {name: "device_class", type: "char", readonly: true},
-        {name: "state", type: "char", readonly: true},
-        {name: "available", type: "boolean", readonly: true},
-        {name: "is_stale", type: "boolean", readonly: true},
-    ],
+    fieldDependencies: STATE_FIELDS,
     label: false,
     listViewWidth: 32,
 });
