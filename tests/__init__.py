@@ -2,6 +2,7 @@ from . import (
     test_control,
     test_fault_catalogue,
     test_ha_instance,
+    test_history_gaps,
     test_history_home_assistant,
     test_history_policy,
     test_home_assistant,

@@ -62,7 +62,10 @@ class FakeHomeAssistant:
         # --- what there is
         self.states = {}  # entity_id -> compressed state
         self.registries = {kind: {} for kind in KINDS}  # kind -> id -> row
-        self.history = {}  # entity_id -> [{"s", "lu"}]
+        self.history = {}  # the recorder: entity_id -> [{"s", "lu"}]
+        self.statistics = {}  # statistic_id -> [{"start" (ms), "mean", …}]
+        self.history_requests = []  # epoch seconds from which history was asked for
+        self.unrecorded = set()  # entities that the recorder leaves out
         # --- what was seen
         self.connections = set()
         self.most_connections = 0
@@ -364,7 +367,7 @@ class FakeHomeAssistant:
                 diff["-"] = {"a": gone}
             self._send_entity_event({"c": {entity_id: diff}})
         self.states[entity_id] = new
-        if old is None or old["s"] != state:
+        if (old is None or old["s"] != state) and entity_id not in self.unrecorded:
             self.history.setdefault(entity_id, []).append({"s": state, "lu": now})
 
     def _send_entity_event(self, event):
@@ -519,8 +522,43 @@ class _Link:
         return self._result(message_id, {"context": context, "response": None})
 
     async def _on_history_during_period(self, message_id, command):
-        wanted = command["entity_ids"]
-        self._result(message_id, {e: self.ha.history.get(e, []) for e in wanted})
+        """Both ends are excluded, as in the real one."""
+        start, end = (_epoch(command[key]) for key in ("start_time", "end_time"))
+        self.ha.history_requests.append(start)
+        result = {}
+        for entity_id in command["entity_ids"]:
+            known = self.ha.history.get(entity_id, [])
+            rows = [row for row in known if start < row["lu"] < end]
+            if command["include_start_time_state"]:
+                rows = [row for row in known if row["lu"] <= start][-1:] + rows
+            if rows:
+                result[entity_id] = rows
+        self._result(message_id, result)
+
+    async def _on_list_statistic_ids(self, message_id, command):
+        self._result(
+            message_id,
+            [{"statistic_id": key, "source": "recorder"} for key in self.ha.statistics],
+        )
+
+    async def _on_statistics_during_period(self, message_id, command):
+        start, end = (_epoch(command[key]) for key in ("start_time", "end_time"))
+        result = {}
+        for key in command["statistic_ids"]:
+            rows = [
+                row
+                for row in self.ha.statistics.get(key, [])
+                if start <= row["start"] / 1000 < end
+            ]
+            if command["period"] == "month":
+                rows = rows[:1]
+            if rows:
+                result[key] = rows
+        self._result(message_id, result)
+
+
+def _epoch(text):
+    return datetime.datetime.fromisoformat(text).timestamp()
 
 
 def make_certificate(kind):

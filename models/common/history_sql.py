@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 
 from ...ha_client.buffer import Lost
 from ...ha_client.recording import Row, Track
-from . import heartbeat
 from .sql_values import clean_text, numbers, texts
 
 FIRST_DAYS = 10  # what Home Assistant keeps unless told otherwise
@@ -151,12 +150,11 @@ def remove_repetitions(cr, ranges: Mapping[int, tuple[float, float]]) -> int:
 # Gaps -----------------------------------------------------------------------
 
 
-def open_gap(cr, dbname: str, instance_id: int) -> None:
+def open_gap(cr, instance_id: int) -> None:
     """Note since when nothing was heard; before the first new states are written.
 
     Everything up to the newest state in the database is complete; it was written
-    together with its history. A state from the future (a wrong clock) must not
-    hide the gap, so the last heartbeat bounds it.
+    together with its history. States from the future (a wrong clock) do not count.
     """
     cr.execute(
         """
@@ -164,15 +162,14 @@ def open_gap(cr, dbname: str, instance_id: int) -> None:
                                     row_count, missing_count)
         SELECT %(id)s, CASE WHEN w.at IS NULL THEN 'first' ELSE 'disconnect' END,
                'open', w.at, 0, 0, 0
-          FROM (SELECT least(max(s.last_updated),
-                         (SELECT p.value::timestamp + interval '1 minute'
-                            FROM ir_config_parameter p WHERE p.key = %(beat)s)) AS at
+          FROM (SELECT max(s.last_updated) AS at
                   FROM ha_entity e JOIN ha_entity_state s ON s.id = e.live_id
-                 WHERE e.instance_id = %(id)s) w
+                 WHERE e.instance_id = %(id)s
+                   AND s.last_updated <= now() AT TIME ZONE 'UTC') w
          WHERE NOT EXISTS (SELECT FROM ha_history_gap g
                             WHERE g.instance_id = %(id)s AND g.state = 'open')
         """,
-        {"id": instance_id, "beat": heartbeat.key(dbname, instance_id)},
+        {"id": instance_id},
     )
 
 

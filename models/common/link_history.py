@@ -14,8 +14,7 @@ from . import history_sql
 class LinkHistory:
     """The history of one instance, as far as this process writes it."""
 
-    def __init__(self, dbname: str, instance_id: int, buffer: LinkBuffer):
-        self._dbname = dbname
+    def __init__(self, instance_id: int, buffer: LinkBuffer):
         self._instance_id = instance_id
         self._buffer = buffer
         self._recorder = Recorder()
@@ -36,7 +35,7 @@ class LinkHistory:
     def before_states(self, cr, batch: Batch) -> None:
         """What has to be noted before a batch's states overwrite the old ones."""
         if batch.opens_gap:
-            history_sql.open_gap(cr, self._dbname, self._instance_id)
+            history_sql.open_gap(cr, self._instance_id)
 
     def after_states(self, cr, batch: Batch, final: bool = False) -> int:
         """Record a batch.

@@ -86,7 +86,7 @@ class LinkPool:
             verdict_fingerprint=config.verdict_fingerprint,
             entity_filter=config.entity_filter,
             buffer=buffer,
-            history=LinkHistory(self.dbname, config.id, buffer),
+            history=LinkHistory(config.id, buffer),
             counts=LinkCounts(config.id, lambda: fetching.fetched),
         )
         self.handles[config.id] = Handle(config, service, link)
