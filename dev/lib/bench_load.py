@@ -49,7 +49,9 @@ def sync(run):
     began = bed.generator.do("stats")["accepted"][-1]
     connects = "SELECT connect_count FROM ha_instance_status WHERE instance_id = %s"
     wait_until(
-        lambda: bed.sql.value(connects, (bed.instance,)) > 1 and bed.state() == "connected",
+        lambda: (
+            bed.sql.value(connects, (bed.instance,)) > 1 and bed.state() == "connected"
+        ),
         60,
         "the resync",
         0.01,

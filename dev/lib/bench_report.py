@@ -63,7 +63,11 @@ def _sustained(r):
 def _floors(r):
     lines = [
         ("floor: receive and parse only", f"{r['receive_per_s']}/s", ""),
-        (f"floor: bare writes, {r['write_batch']} a batch", f"{r['write_per_s']}/s", ""),
+        (
+            f"floor: bare writes, {r['write_batch']} a batch",
+            f"{r['write_per_s']}/s",
+            "",
+        ),
         ("floor: both in series", f"{r['series_per_s']}/s", ""),
     ]
     if r.get("ratio"):
@@ -91,7 +95,9 @@ def _reconnect(r):
         ("… states exact after the last change", f"{exact} s at most", ""),
     ]
     if "history_wrong_rows" in r:
-        lines.append(("… rows of history that differ", str(r["history_wrong_rows"]), "0"))
+        lines.append(
+            ("… rows of history that differ", str(r["history_wrong_rows"]), "0")
+        )
     return lines
 
 

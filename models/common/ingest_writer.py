@@ -309,9 +309,7 @@ class IngestWriter(threading.Thread):
         for part in filter(None, (keys[:half], keys[half:])):
             chosen = {key: states[key] for key in part}
             described = None if batch.full else batch.described
-            self._write(
-                link, Batch(states=chosen, described=described, opens_gap=gap)
-            )
+            self._write(link, Batch(states=chosen, described=described, opens_gap=gap))
             gap = False
         middle = len(batch.history) // 2
         for changes in (batch.history[:middle], batch.history[middle:]):
