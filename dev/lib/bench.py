@@ -11,6 +11,7 @@ import time
 import bench_idle
 import bench_load
 import bench_report
+import bench_supervision
 import processes
 from bench_bed import Bed
 from bench_measure import machine
@@ -33,6 +34,7 @@ SCENARIOS = {
     "reconnect": bench_load.reconnect,
     "flood": bench_load.flood,
     "idle": bench_idle.idle,
+    "supervision": bench_supervision.supervision,
 }
 
 
@@ -93,7 +95,9 @@ def parse():
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help="all, or some")
     parser.add_argument("--quick", action="store_true", help="at most 3 minutes")
     parser.add_argument(
-        "--full", action="store_true", help="read from 10 million rows of history"
+        "--full",
+        action="store_true",
+        help="read from 10 million rows of history; watch 50 instances for 10 minutes",
     )
     parser.add_argument(
         "--write-docs", action="store_true", help="renew the table in docs/"
