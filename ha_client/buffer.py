@@ -206,6 +206,11 @@ class LinkBuffer:
         """How many changes wait here to be recorded."""
         return len(self._history)
 
+    @property
+    def dropped(self) -> int:
+        """How many changes found no room in what waits here."""
+        return self._counts.dropped
+
     # What the writer calls ------------------------------------------------
 
     def recall(self, entity_ids) -> list[Change]:

@@ -1,6 +1,7 @@
 from . import (
     test_control,
     test_fault_catalogue,
+    test_ha_doctor,
     test_ha_instance,
     test_history_gaps,
     test_history_home_assistant,
@@ -25,6 +26,7 @@ from . import (
     test_supervision_faults,
     test_supervision_hosts,
     test_supervision_network,
+    test_supervision_partition,
     test_supervision_prefork,
     test_supervision_stress,
     test_test_connection,

@@ -24,14 +24,14 @@ def collect(pool) -> dict[int, dict]:
     now = time.monotonic()
     report = {}
     for instance_id, handle in pool.handles.items():
-        buffer = handle.link.buffer
-        alive_at = buffer.alive_at
+        alive_at = handle.link.buffer.alive_at
+        pending, pending_history = handle.link.pending
         report[instance_id] = {
             "at": time.time(),
             "thread_alive": handle.service.is_alive(),
             "writer_alive": pool.is_writing,
-            "pending": buffer.pending,
-            "pending_history": buffer.pending_history,
+            "pending": pending,
+            "pending_history": pending_history,
             "alive_age": None if alive_at is None else round(now - alive_at, 1),
             "threads": threads,
         }

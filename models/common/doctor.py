@@ -1,5 +1,6 @@
 """Examine all links of a database from outside: what ``odoo ha_doctor`` reports."""
 
+import socket
 import time
 
 from ...ha_client.exceptions import HaError
@@ -30,10 +31,11 @@ def examine(env) -> dict:
     :return: ``healthy`` (bool), ``database``, ``supervisors`` (a list of ``role``
         and ``pid``) and ``instances``: dicts with the keys of
         ``get_websocket_service_status`` and ``id``, ``name``, ``healthy``,
-        ``reachable`` (None when not tried), ``entities``, ``traffic`` (counts since
-        the instance exists: ``received``, ``coalesced``, ``recorded``, ``dropped``,
-        ``backfilled``), ``gaps`` in its history (``pending``, ``incomplete``),
-        ``diagnostics`` (None without an owner that answers)
+        ``reachable`` from here (None when not tried) and why not (``unreachable``),
+        ``entities``, ``traffic`` (counts since the instance exists: ``received``,
+        ``coalesced``, ``recorded``, ``dropped``, ``backfilled``), ``gaps`` in its
+        history (``pending``, ``incomplete``), ``diagnostics`` (None without an owner
+        that answers)
     """
     with env.registry.cursor() as cr:
         since = time.time()
@@ -77,6 +79,7 @@ def _examine_instance(env, cr, config) -> dict:
         "name": config.name,
         "healthy": state == HEALTHY or cause in INTENDED,
         "reachable": None,
+        "unreachable": None,
         "entities": entities,
         "traffic": {
             "received": received,
@@ -94,13 +97,8 @@ def _examine_instance(env, cr, config) -> dict:
             probe(config.link)
             found["reachable"] = True
         except HaError as error:
-            found["reachable"] = False
-            found["healthy"] = False
-            if state in ("unsupervised", "connecting"):
-                found["cause"] = error.cause
-                found["message"], found["remedy"] = causes.explain(
-                    env, error.cause, error.params
-                )
+            found["reachable"] = found["healthy"] = False
+            found["unreachable"] = causes.explain(env, error.cause, error.params)[0]
     return found
 
 
@@ -141,13 +139,15 @@ def report_lines(result: dict) -> list[str]:
             lines.append(f"     remedy: {found['remedy']}")
         owner = found["owner"]
         if owner:
+            here = owner["host"] == socket.gethostname()
             lines.append(
                 f"     owner: {owner['role']} process {owner['pid']} on {owner['host']}"
+                + ("" if here else ", another host than this one")
             )
         if found["heartbeat_age"] is not None:
             lines.append(f"     heartbeat: {found['heartbeat_age']:.0f} s ago")
         if found["reachable"] is not None:
-            answer = "yes" if found["reachable"] else "no"
+            answer = "yes" if found["reachable"] else f"no. {found['unreachable']}"
             lines.append(f"     Home Assistant answers this machine: {answer}")
         lines.append(f"     entities: {found['entities']}")
         traffic, gaps = found["traffic"], found["gaps"]

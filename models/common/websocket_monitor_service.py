@@ -19,7 +19,7 @@ from ...ha_client.config_check import log_text
 from . import diagnostics, process_role
 from .instance_config import InstanceConfig, read_instances
 from .link_pool import LinkPool
-from .ownership import BUSY, RECORDING, Lease, database_exists
+from .ownership import ANSWER_LIMIT_S, BUSY, RECORDING, Lease, database_exists
 from .supervision_plan import (
     Action,
     Reason,
@@ -66,6 +66,7 @@ class WebSocketMonitorService(threading.Thread):
         self._complained: dict[int, tuple] = {}
         self._announced = False
         self._activated: set[int] = set()
+        self._elsewhere: dict[int, str] = {}  # id → other host that owns it
 
     # What others call -----------------------------------------------------
 
@@ -73,6 +74,23 @@ class WebSocketMonitorService(threading.Thread):
         """End all links, then this thread; returns at once."""
         self._stopping.set()
         self._poke()
+
+    def force_stop(self) -> None:
+        """Wait for PostgreSQL no longer."""
+        self._cut_lease(0.0)
+
+    def check_lease(self) -> None:
+        """End a lease that PostgreSQL, or what lies between, has silently ended."""
+        if self._cut_lease(ANSWER_LIMIT_S):
+            _logger.warning(
+                "PostgreSQL has not answered the supervision of database %s for %d s.",
+                self.dbname,
+                ANSWER_LIMIT_S,
+            )
+
+    def _cut_lease(self, limit: float) -> bool:
+        lease = self._lease
+        return lease is not None and lease.cut_if_silent(limit)
 
     def _poke(self) -> None:
         try:
@@ -227,6 +245,27 @@ class WebSocketMonitorService(threading.Thread):
             waited = now - self._missing.get(instance_id, 0.0)
             if waited >= self._patience() or instance_id in again:
                 self._try_start(self._configs[instance_id])
+        self._tell_other_hosts()
+
+    def _tell_other_hosts(self) -> None:
+        """Say, once, which instances another host keeps connected."""
+        here = socket.gethostname()
+        owners = self._lease.owners(list(self._missing))
+        strangers = {i: owner for i, owner in owners.items() if owner[0] != here}
+        for instance_id, (host, role, pid) in strangers.items():
+            if self._elsewhere.get(instance_id) != host:
+                _logger.info(
+                    "WebSocket already running for %s instance %s (%s) on another"
+                    " host, %s (%s process %s). instance_id=%s",
+                    self.dbname,
+                    instance_id,
+                    self._configs[instance_id].name,
+                    host,
+                    role,
+                    pid,
+                    instance_id,
+                )
+        self._elsewhere = {i: host for i, (host, _role, _pid) in strangers.items()}
 
     def _is_due(self, step: Step) -> bool:
         """Give a link that failed here time before it is started again."""
@@ -287,7 +326,8 @@ class WebSocketMonitorService(threading.Thread):
         elif step.action is Action.REVIVE:
             level, text = logging.WARNING, "WebSocket stopped. Restarting..."
         else:
-            text = f"stops its WebSocket service ({step.reason.value})."
+            log_stop(config or self._pool.handles[step.instance_id].config, step.reason)
+            return
         _logger.log(
             level, "Instance %s %s instance_id=%s", name, text, step.instance_id
         )
@@ -332,6 +372,8 @@ class WebSocketMonitorService(threading.Thread):
         lease, self._lease = self._lease, None
         try:
             if pool is not None:
+                for handle in pool.handles.values():
+                    log_stop(handle.config, reason)
                 pool.stop(list(pool.handles), reason)
                 pool.close()
         except Exception:
@@ -370,6 +412,16 @@ class WebSocketMonitorService(threading.Thread):
         self._stop_everything(Reason.DATABASE_LOST)
         self._missing.clear()
         self._stopping.wait(backoff.next_delay())
+
+
+def log_stop(config: InstanceConfig, reason: Reason) -> None:
+    """Log that a link ends although nobody has changed its instance."""
+    _logger.info(
+        "Instance %s stops its WebSocket service (%s). instance_id=%s",
+        config.name,
+        reason.value,
+        config.id,
+    )
 
 
 def log_problems(config: InstanceConfig) -> None:
