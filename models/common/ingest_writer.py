@@ -10,7 +10,7 @@ row, and nothing is written.
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg2
 from psycopg2.extras import Json
@@ -284,49 +284,22 @@ class IngestWriter(threading.Thread):
 
     def _write_apart(self, link: WriterLink, batch: Batch) -> None:
         """Find the value that PostgreSQL refuses and write all others."""
-        if len(batch.states) <= 1 and len(batch.history) <= 1 and not batch.full:
-            names = {*batch.states, *(change.entity_id for change in batch.history)}
+        parts = batch.split()
+        if not parts:
             _logger.exception(
                 "A value of %s cannot be stored and is left out. instance_id=%s",
-                ", ".join(names) or "the link's status",
+                ", ".join(batch.names) or "the link's status",
                 link.instance_id,
             )
-            return
-        if batch.full:
-            # Without the records' descriptions the states can be told apart.
-            _logger.exception(
-                "Reconciling instance %s failed; writing states one by one."
+        elif batch.full:
+            _logger.warning(
+                "Reconciling instance %s failed; writing its records bit by bit."
                 " instance_id=%s",
                 link.name,
                 link.instance_id,
             )
-            states = dict(batch.world)
-        else:
-            states = batch.states
-        keys = list(states)
-        half = len(keys) // 2
-        gap = batch.opens_gap  # to be noted before any state is overwritten
-        for part in filter(None, (keys[:half], keys[half:])):
-            chosen = {key: states[key] for key in part}
-            described = None if batch.full else batch.described
-            self._write(
-                link, Batch(states=chosen, described=described, opens_gap=gap)
-            )
-            gap = False
-        middle = len(batch.history) // 2
-        for changes in (batch.history[:middle], batch.history[middle:]):
-            if changes:
-                self._write(link, Batch(history=changes))
-        rest = replace(
-            batch,
-            full=False,
-            opens_gap=False,
-            states={},
-            described=None,
-            history=[],
-        )
-        if rest:
-            self._write(link, rest)
+        for part in parts:
+            self._write(link, part)
 
     def _fence(self, cr, link: WriterLink) -> None:
         try:

@@ -45,7 +45,7 @@ class LinkHistory:
         """
         self._planned = {}
         changes = batch.history
-        if self._stale or batch.full:
+        if self._stale or batch.full or batch.touched:
             changes = [*changes, *self._reload(cr)]
         if batch.lost:
             self._recorder.forget(batch.lost.entity_ids)

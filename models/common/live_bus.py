@@ -115,7 +115,7 @@ class LiveBus:
             watched.connection = watched.connection or {}
             if batch.report:
                 watched.connection["state"] = batch.report.state
-        if batch.full or batch.removed:
+        if batch.full or batch.kinds or batch.touched or batch.removed:
             watched.reread(records=True)
         elif len(batch.states) > MAX_CHANGES:
             watched.reread()
