@@ -166,7 +166,10 @@ class Batch:
         return Batch(
             authoritative=self.authoritative,
             registries=self.registries,
-            world={key: self.world[key] for key in self.world.keys() & what.get("touched", ())},
+            world={
+                key: self.world[key]
+                for key in self.world.keys() & what.get("touched", ())
+            },
             **what,
         )
 

@@ -491,7 +491,9 @@ class _Link:
         if kind.startswith("config/"):
             registry = kind.split("/")[1].removesuffix("_registry")
             if kind.endswith("/get_entries"):
-                rows = {row["entity_id"]: row for row in ha.registries[registry].values()}
+                rows = {
+                    row["entity_id"]: row for row in ha.registries[registry].values()
+                }
                 found = {key: rows.get(key) for key in command["entity_ids"]}
                 return self._result(message_id, found)
             return self._result(message_id, list(ha.registries[registry].values()))

@@ -281,7 +281,9 @@ class TestSync(IngestCase):
         light, new = self.entity("light.kitchen"), self.entity("light.new")
         self.assertEqual((light.area_id.name, light.device_id.id), ("Hall", False))
         self.assertEqual(light.label_ids.mapped("name"), ["Important"])
-        self.assertEqual((new.name, new.state, new.label_ids.name), ("New", "on", "At Night"))
+        self.assertEqual(
+            (new.name, new.state, new.label_ids.name), ("New", "on", "At Night")
+        )
         self.assertTrue(self.entity("sun.sun").removed_in_ha)
         # What was not touched is as it was, although the registries say otherwise.
         switch = self.entity("switch.hall")

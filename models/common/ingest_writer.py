@@ -232,7 +232,7 @@ class IngestWriter(threading.Thread):
                 _write_status(cr, link, batch)
                 if link.leaving:
                     link.counts.add(batch.counts, recorded)
-                    link.counts.write(cr)
+                    link.counts.save(cr)
                 if link.backlog_told:
                     _withdraw_backlog(cr, link)
             self._written(link, batch, recorded)
@@ -322,11 +322,11 @@ class IngestWriter(threading.Thread):
                 with self._connection, self._connection.cursor() as cr:
                     self._fence(cr, link)
                     heartbeat.write(cr, self.dbname, link.instance_id)
-                    link.counts.write(cr)
+                    link.counts.save(cr)
                     if backlog >= BACKLOG_S:
                         _tell_backlog(cr, link, backlog)
                 link.beat_at = now
-                link.counts.written()
+                link.counts.saved()
                 link.backlog_told = link.backlog_told or backlog >= BACKLOG_S
             except Fenced:
                 link.fenced = True
