@@ -17,6 +17,7 @@ DESCRIBING_ATTRIBUTES = (
     "friendly_name",
     "unit_of_measurement",
     "device_class",
+    "state_class",
     "icon",
 )
 
@@ -45,6 +46,7 @@ class CatalogEntity:
     labels: tuple[str, ...]
     unit: str | None
     device_class: str | None
+    state_class: str | None
     entity_category: str | None
     icon: str | None
     hidden: bool
@@ -93,6 +95,7 @@ def _describe(
         labels=_distinct(entry.labels if entry else ()),
         unit=_text(attributes.get("unit_of_measurement")),
         device_class=_text(attributes.get("device_class")),
+        state_class=_text(attributes.get("state_class")),
         entity_category=entry.entity_category if entry else None,
         icon=_text(attributes.get("icon")) or (entry.icon if entry else None),
         hidden=entry.hidden if entry else False,

@@ -62,7 +62,12 @@ class IngestCase(InstanceCase):
         self.world = world(
             state("light.kitchen", "on", friendly_name="Kitchen Light"),
             state("switch.hall"),
-            state("sensor.power", "12.5", unit_of_measurement="W"),
+            state(
+                "sensor.power",
+                "12.5",
+                unit_of_measurement="W",
+                state_class="measurement",
+            ),
             state("sun.sun", "above_horizon"),
         )
 
@@ -170,6 +175,8 @@ class TestSync(IngestCase):
                 {
                     "name": "Power",
                     "unit": "W",
+                    "state_class": "measurement",
+                    "is_recorded": True,
                     "is_numeric": True,
                     "state_number": 12.5,
                     "hidden": True,
