@@ -47,11 +47,13 @@ class LinkHistory:
         changes = batch.history
         if self._stale or batch.full:
             changes = [*changes, *self._reload(cr)]
+        lost = batch.lost.entity_ids if batch.lost else ()
         if batch.lost:
-            self._recorder.forget(batch.lost.entity_ids)
             history_sql.note_lost(cr, self._instance_id, batch.lost)
             self.has_gap = True
-        rows, self._planned = self._recorder.plan(changes, time.monotonic(), final)
+        rows, self._planned = self._recorder.plan(
+            changes, time.monotonic(), final, lost
+        )
         count = history_sql.insert_rows(cr, rows, "live")
         if batch.closes_gap:
             history_sql.close_gap(cr, self._instance_id, batch.closes_gap)
