@@ -76,7 +76,9 @@ class TestHistoryGaps(LifecycleCase):
 
     def wait_finished(self):
         wait(
-            lambda: all(state not in ("open", "pending") for (state,) in self.gaps("state")),
+            lambda: all(
+                state not in ("open", "pending") for (state,) in self.gaps("state")
+            ),
             PATIENCE_S,
             "the end of fetching",
         )
@@ -107,8 +109,10 @@ class TestHistoryGaps(LifecycleCase):
         # The present state came live, all others were fetched.
         self.assertEqual(fetched, 49 * len(ENTITIES))
         wait(
-            lambda: self.db.value("SELECT backfilled_count FROM ha_instance_status")
-            >= fetched,
+            lambda: (
+                self.db.value("SELECT backfilled_count FROM ha_instance_status")
+                >= fetched
+            ),
             what="the count on the instance",
         )
 

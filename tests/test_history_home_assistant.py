@@ -205,10 +205,15 @@ class TestHistoryHomeAssistant(LifecycleCase):
 
         wait(finished, PATIENCE_S, "the end of fetching")
         self.assertTrue(agree(), "the last passes change nothing")
-        rows = self.db.sql("SELECT count(*), count(DISTINCT source) FROM ha_entity_history")
+        rows = self.db.sql(
+            "SELECT count(*), count(DISTINCT source) FROM ha_entity_history"
+        )
         self.assertEqual(rows[0][1], 2, "live and fetched")
         self.assertGreater(
-            self.db.value("SELECT count(*) FROM ha_history_gap WHERE reason <> 'first'"), 5
+            self.db.value(
+                "SELECT count(*) FROM ha_history_gap WHERE reason <> 'first'"
+            ),
+            5,
         )
 
     def test_statistics_come_from_years_ago(self):

@@ -343,7 +343,13 @@ class TestSync(IngestCase):
     def test_users_own_fields_are_never_touched(self):
         self.sync()
         light = self.entity("light.kitchen")
-        own = {"custom_name": "My Lamp", "active": False, "record_history": "never"}
+        own = {
+            "custom_name": "My Lamp",
+            "active": False,
+            "record_history": "never",
+            "history_deadband": 0.5,
+            "history_interval": 60,
+        }
         light.write(own)
         self.world["light.kitchen"] = state(
             "light.kitchen", "off", T0 + 9, friendly_name="Renamed in HA"

@@ -291,9 +291,9 @@ def _write_states(cr, instance_id, states: list[EntityState], described=None) ->
         return _update_states(cr, instance_id, states, with_attributes=True)
     full = [state for state in states if state.entity_id in described]
     bare = [state for state in states if state.entity_id not in described]
-    return _update_states(
-        cr, instance_id, full, with_attributes=True
-    ) + _update_states(cr, instance_id, bare, with_attributes=False)
+    return _update_states(cr, instance_id, full, with_attributes=True) + _update_states(
+        cr, instance_id, bare, with_attributes=False
+    )
 
 
 def _update_states(cr, instance_id, states, with_attributes) -> int:

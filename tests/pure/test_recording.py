@@ -1,6 +1,7 @@
 """Which changes become history."""
 
 import pytest
+
 from ha_client.recording import Change, Recorder, Track, thin
 
 
