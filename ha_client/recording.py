@@ -123,6 +123,11 @@ class Recorder:
         return {track.record_id: track for track in self._tracks.values()}
 
     @property
+    def names(self) -> dict[str, int]:
+        """Database ids by Home Assistant's entity id."""
+        return {name: track.record_id for name, track in self._tracks.items()}
+
+    @property
     def is_holding(self) -> bool:
         """Whether a change waits for the end of its interval."""
         return bool(self._holding)

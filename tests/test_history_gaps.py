@@ -5,19 +5,13 @@ import signal
 import time
 
 from odoo.tests import tagged
-from odoo.tools import config
 
-from .common import ADDON, LifecycleCase
+from .common import SHORT_WAITS, LifecycleCase
 from .common import wait_until as wait
 from .fake_ha import FakeHomeAssistant
 
 PATIENCE_S = 150
 ENTITIES = [f"sensor.number_{n}" for n in range(20)]
-# The fake's recorder commits at once: no need to ask it again after a minute.
-SHORT_WAITS = (
-    f"--addons-path={ADDON}/tests/addons,{','.join(config['addons_path'])}",
-    "--load=base,rpc,web,oha_short_waits",
-)
 
 
 @tagged("post_install", "-at_install")
@@ -166,7 +160,7 @@ class TestHistoryGaps(LifecycleCase):
             "SELECT state, missing FROM ha_history_gap WHERE reason = 'disconnect'"
         )
         self.assertEqual((state, len(missing)), ("missing", len(ENTITIES)))
-        firsts = {rows[0]["lu"] for rows in self.ha.history.values()}
+        firsts = {round(rows[0]["lu"], 6) for rows in self.ha.history.values()}
         for until in missing.values():
             self.assertIn(until, firsts, "from there on it is complete")
 

@@ -9,7 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 from odoo.tests import tagged
 
-from .common import Database, LifecycleCase, OdooServer, start_home_assistant
+from .common import (
+    SHORT_WAITS,
+    Database,
+    LifecycleCase,
+    OdooServer,
+    start_home_assistant,
+)
 from .common import wait_until as wait
 
 CUTS = 20
@@ -75,7 +81,7 @@ class TestHistoryHomeAssistant(LifecycleCase):
         cls.addClassCleanup(cls.proxy.close)
         cls.db = Database()
         cls.addClassCleanup(cls.db.drop)
-        cls.odoo = OdooServer("-d", cls.db.name)
+        cls.odoo = OdooServer("-d", cls.db.name, *SHORT_WAITS)
         cls.addClassCleanup(cls.odoo.stop)
         cls.odoo.start()
         cls.odoo.wait_http()
