@@ -8,6 +8,7 @@ from . import (
     test_home_assistant,
     test_ingest,
     test_ingest_identity,
+    test_ingest_server,
     test_instance_state,
     test_lifecycle,
     test_live_bus,

@@ -6,11 +6,11 @@ import time
 
 from odoo.tests import tagged
 
-from .common import LifecycleCase
+from .common import SHORT_WAITS, LifecycleCase
 from .common import wait_until as wait
 from .fake_ha import FakeHomeAssistant
 
-PATIENCE_S = 150  # the last pass asks again after more than a minute
+PATIENCE_S = 150
 ENTITIES = [f"sensor.number_{n}" for n in range(20)]
 
 
@@ -25,8 +25,11 @@ class TestHistoryGaps(LifecycleCase):
         self.db = self.database()
         self.instance_id = self.add_instance(self.db, self.ha, history_mode="all")
 
+    def launch(self):
+        return self.server("-d", self.db.name, *SHORT_WAITS)
+
     def start(self):
-        odoo = self.server("-d", self.db.name)
+        odoo = self.launch()
         self.wait_connected()
         return odoo
 
@@ -67,7 +70,9 @@ class TestHistoryGaps(LifecycleCase):
 
     def wait_finished(self):
         wait(
-            lambda: all(state not in ("open", "pending") for (state,) in self.gaps("state")),
+            lambda: all(
+                state not in ("open", "pending") for (state,) in self.gaps("state")
+            ),
             PATIENCE_S,
             "the end of fetching",
         )
@@ -98,8 +103,10 @@ class TestHistoryGaps(LifecycleCase):
         # The present state came live, all others were fetched.
         self.assertEqual(fetched, 49 * len(ENTITIES))
         wait(
-            lambda: self.db.value("SELECT backfilled_count FROM ha_instance_status")
-            >= fetched,
+            lambda: (
+                self.db.value("SELECT backfilled_count FROM ha_instance_status")
+                >= fetched
+            ),
             what="the count on the instance",
         )
 
@@ -153,7 +160,7 @@ class TestHistoryGaps(LifecycleCase):
             "SELECT state, missing FROM ha_history_gap WHERE reason = 'disconnect'"
         )
         self.assertEqual((state, len(missing)), ("missing", len(ENTITIES)))
-        firsts = {rows[0]["lu"] for rows in self.ha.history.values()}
+        firsts = {round(rows[0]["lu"], 6) for rows in self.ha.history.values()}
         for until in missing.values():
             self.assertIn(until, firsts, "from there on it is complete")
 
@@ -196,7 +203,7 @@ class TestHistoryGaps(LifecycleCase):
             (now - 90000,),
         )
         self.ha.answer_delay = 0.3
-        odoo = self.server("-d", self.db.name)
+        odoo = self.launch()
         wait(
             lambda: self.db.value(
                 "SELECT cursor -> 'at' FROM ha_history_gap WHERE reason = 'disconnect'"
@@ -210,7 +217,7 @@ class TestHistoryGaps(LifecycleCase):
         os.kill(odoo.process.pid, signal.SIGKILL)
         odoo.wait()
         asked = len(self.ha.history_requests)
-        self.server("-d", self.db.name)
+        self.launch()
         self.wait_equal()
         firsts = [start for start in self.ha.history_requests[asked:]]
         self.assertGreaterEqual(min(firsts) + 1, before, "not from the beginning")

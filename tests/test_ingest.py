@@ -64,7 +64,12 @@ class IngestCase(InstanceCase):
         self.world = world(
             state("light.kitchen", "on", friendly_name="Kitchen Light"),
             state("switch.hall"),
-            state("sensor.power", "12.5", unit_of_measurement="W"),
+            state(
+                "sensor.power",
+                "12.5",
+                unit_of_measurement="W",
+                state_class="measurement",
+            ),
             state("sun.sun", "above_horizon"),
         )
 
@@ -184,6 +189,8 @@ class TestSync(IngestCase):
                 {
                     "name": "Power",
                     "unit": "W",
+                    "state_class": "measurement",
+                    "is_recorded": True,
                     "is_numeric": True,
                     "state_number": 12.5,
                     "hidden": True,
@@ -405,7 +412,13 @@ class TestSync(IngestCase):
     def test_users_own_fields_are_never_touched(self):
         self.sync()
         light = self.entity("light.kitchen")
-        own = {"custom_name": "My Lamp", "active": False, "record_history": "never"}
+        own = {
+            "custom_name": "My Lamp",
+            "active": False,
+            "record_history": "never",
+            "history_deadband": 0.5,
+            "history_interval": 60,
+        }
         light.write(own)
         self.world["light.kitchen"] = state(
             "light.kitchen", "off", T0 + 9, friendly_name="Renamed in HA"

@@ -8,8 +8,11 @@ import signal
 import sys
 import time
 
+import bench_edits
 import bench_idle
 import bench_load
+import bench_overload
+import bench_real
 import bench_report
 import processes
 from bench_bed import Bed
@@ -31,8 +34,12 @@ SCENARIOS = {
     "sustained": bench_load.sustained,
     "floors": bench_load.floors,
     "reconnect": bench_load.reconnect,
-    "flood": bench_load.flood,
+    "flood": bench_overload.flood,
+    "stall": bench_overload.stall,
+    "overload": bench_overload.overload,
+    "edits": bench_edits.edits,
     "idle": bench_idle.idle,
+    "real": bench_real.real,
 }
 
 

@@ -20,6 +20,7 @@ from array import array
 from collections import Counter
 
 from aiohttp import web
+
 from bench_home import Home
 
 TOKEN = "bench-long-lived-token-0123456789"
@@ -219,7 +220,9 @@ _NOT_NUMERIC = ("motion", "door", "switch", "light", "text")
 async def read_commands(generator):
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
     tasks = set()
 
     async def answer(command):
@@ -246,7 +249,11 @@ async def serve(options):
     async def websocket(request):
         return await Link(generator, request, TOKEN).run()
 
+    async def serve_call(request):
+        return web.json_response([])
+
     app.router.add_get("/api/websocket", websocket)
+    app.router.add_post("/api/services/{domain}/{service}", serve_call)
     runner = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

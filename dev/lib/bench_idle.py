@@ -4,6 +4,7 @@ import re
 import time
 
 import psutil
+
 from bench_bed import Bed
 from bench_stage import wait_until
 

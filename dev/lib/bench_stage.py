@@ -12,10 +12,11 @@ import threading
 import time
 from pathlib import Path
 
-import databases
-import processes
 import psycopg2
 import requests
+
+import databases
+import processes
 from databases import DEV, LOGS, MODULE
 
 WORK = DEV / "bench"
@@ -193,9 +194,7 @@ class Stage:
             draft = f"{self.prefix}draft"
             databases.clone(databases.dependencies_template(say), draft)
             log = LOGS / "bench-install.log"
-            databases.odoo(
-                *("-d", draft, "-i", MODULE, "--stop-after-init"), log=log
-            )
+            databases.odoo(*("-d", draft, "-i", MODULE, "--stop-after-init"), log=log)
             if not databases.is_installed(draft):
                 raise BenchError(f"the addon did not get installed; see {log}")
             databases.sql(f'ALTER DATABASE "{draft}" RENAME TO "{name}"')
@@ -208,10 +207,10 @@ class Stage:
         return name
 
     def generator(self, **size):
-        return self._keep(Generator(**size))
+        return self.keep(Generator(**size))
 
     def odoo(self, database, *arguments):
-        server = self._keep(Odoo(database, *arguments))
+        server = self.keep(Odoo(database, *arguments))
         server.log_in()
         return server
 
@@ -236,7 +235,8 @@ class Stage:
             raise BenchError(f"the floor {arguments[0]} ended ({process.returncode})")
         return json.loads(output)
 
-    def _keep(self, started):
+    def keep(self, started):
+        """Have ``close`` end it with its ``stop()``."""
         self._started.append(started)
         return started
 

@@ -14,7 +14,7 @@ from ...ha_client.catalog import CatalogEntity, Registries, build_catalog
 from ...ha_client.entity_filter import EntityFilter
 from ...ha_client.model import EntityState, number_of
 from .history_policy import update_recorded
-from .sql_values import clean_text, epoch, numbers, texts, to_json, without_secrets
+from .sql_values import epoch, numbers, texts, to_json, without_secrets
 
 
 def write_batch(cr, instance_id: int, batch: Batch, accepts: EntityFilter) -> int:
@@ -336,7 +336,7 @@ def _update_states(cr, instance_id, states, with_attributes) -> int:
     params = {
         "instance": instance_id,
         "ids": texts(state.entity_id for state in states),
-        "states": texts(clean_text(state.state) for state in states),
+        "states": texts(state.state for state in states),
         "numbers": numbers(number_of(state.state) for state in states),
         "changed": numbers(epoch(state.last_changed) for state in states),
         "updated": numbers(epoch(state.last_updated) for state in states),

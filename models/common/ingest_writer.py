@@ -37,6 +37,13 @@ BACKLOG_S = 5.0  # what waits longer than that is shown on the instance
 
 # A user may delete a record between two statements of ours; try again then, too.
 _RETRY = (*BUSY, psycopg2.errors.ForeignKeyViolation)
+# A value that cannot be stored; ValueError comes from psycopg2 itself.
+_REFUSED = (
+    psycopg2.DataError,
+    psycopg2.errors.ProgramLimitExceeded,
+    psycopg2.errors.StatementTooComplex,
+    ValueError,
+)
 
 
 @dataclass
@@ -245,7 +252,7 @@ class IngestWriter(threading.Thread):
             self._keep(link, batch)
             self._log_failure(link, "waits for the database", error)
             return False
-        except psycopg2.DataError:
+        except _REFUSED:
             link.history.failed()
             self._write_apart(link, batch)
         except (psycopg2.OperationalError, psycopg2.InterfaceError):
