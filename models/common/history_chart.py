@@ -22,21 +22,23 @@ _MS = "floor(extract(epoch FROM {}) * 1000)::int8"
 _RANGE = """ha_entity_history
      WHERE entity_id = %(id)s AND last_changed > %(since)s
        AND last_changed <= %(until)s"""
+# One after the other, so that PostgreSQL neither sorts nor hashes all rows.
+_BUCKETS = """(
+        SELECT %(first)s + n * %(step)s AS since, %(first)s + (n + 1) * %(step)s AS until
+          FROM generate_series(0, %(buckets)s - 1) n
+    ) b"""
 _BUCKET = """ha_entity_history
             WHERE entity_id = %(id)s AND last_changed >= b.since
-              AND last_changed < b.since + %(step)s AND last_changed <= %(until)s"""
+              AND last_changed < b.until"""
 _NUMBERS_SQL = f"""
-    WITH x AS (
-        SELECT date_bin(%(step)s, last_changed, %(first)s) AS since,
-               min(value) AS low, max(value) AS high,
-               count(*) - count(value) AS breaks
-          FROM {_RANGE}
-      GROUP BY 1
-    ), b AS (
-        SELECT since, low, high, breaks,
-               breaks > 0 OR lead(since) OVER (ORDER BY since)
-                             IS DISTINCT FROM since + %(step)s AS holds_on
-          FROM x
+    WITH b AS (
+        SELECT b.*, x.*,
+               breaks > 0 OR lead(b.since) OVER (ORDER BY b.since)
+                             IS DISTINCT FROM b.until AS holds_on
+          FROM {_BUCKETS} CROSS JOIN LATERAL (
+            SELECT min(value) AS low, max(value) AS high,
+                   count(*) - count(value) AS breaks
+              FROM {_BUCKET} HAVING count(*) > 0) x
     )
     SELECT {_MS.format("p.last_changed")}, p.value
       FROM b CROSS JOIN LATERAL (
@@ -46,7 +48,7 @@ _NUMBERS_SQL = f"""
         (SELECT last_changed, value FROM {_BUCKET} AND value = b.high
           ORDER BY last_changed LIMIT 1)
         UNION
-        (SELECT last_changed, value FROM {_BUCKET} AND value IS NULL AND b.breaks > 0
+        (SELECT last_changed, value FROM {_BUCKET} AND b.breaks > 0 AND value IS NULL
           ORDER BY last_changed LIMIT 1)
         UNION
         (SELECT last_changed, value FROM {_BUCKET} AND b.holds_on
@@ -54,20 +56,18 @@ _NUMBERS_SQL = f"""
   ORDER BY p.last_changed
 """
 _TEXTS_SQL = f"""
-    WITH x AS (
-        SELECT date_bin(%(step)s, last_changed, %(first)s) AS since, state,
-               min(last_changed) AS first, max(last_changed) AS last, count(*) AS number
-          FROM {_RANGE}
-      GROUP BY 1, 2
-    ), b AS (
-        SELECT state, first, last, max(last) OVER (PARTITION BY since) AS latest,
-               row_number() OVER (PARTITION BY since ORDER BY number, first) AS place
-          FROM x
+    WITH p AS (
+        SELECT x.*
+          FROM {_BUCKETS} CROSS JOIN LATERAL (
+            SELECT state, min(last_changed) AS first, max(last_changed) AS last,
+                   row_number() OVER (ORDER BY count(*), min(last_changed)) AS place,
+                   max(max(last_changed)) OVER () AS latest
+              FROM {_BUCKET} GROUP BY state) x
     )
     SELECT {_MS.format("at")}, state
-      FROM (SELECT first AS at, state FROM b WHERE place < {ROWS_PER_BUCKET}
+      FROM (SELECT first AS at, state FROM p WHERE place < {ROWS_PER_BUCKET}
              UNION
-            SELECT last, state FROM b WHERE last = latest) p
+            SELECT last, state FROM p WHERE last = latest) x
   ORDER BY at
 """
 # An open gap has no end yet, and one before the first connection no beginning. What
@@ -167,7 +167,8 @@ class EntityHistory:
         )
         if len(rows) <= room:
             return start + rows, False
-        rows = self._reduce(reduced_sql, room // rows_per_bucket)
+        # One place is for the last row of all.
+        rows = self._reduce(reduced_sql, (room - 1) // rows_per_bucket)
         if len(rows) > room:
             # The line breaks so often that the buckets need all their rows.
             rows = self._reduce(reduced_sql, room // ROWS_PER_BUCKET)
@@ -179,7 +180,7 @@ class EntityHistory:
             f"SELECT min(last_changed), max(last_changed) FROM {_RANGE}"
         )
         step = (last - first) / buckets + timedelta(microseconds=1)
-        return self._rows(query, first=first, step=step)
+        return self._rows(query, first=first, step=step, buckets=buckets)
 
     def _rows(self, query, **params):
         self._cr.execute(query, {**self._params, **params})
