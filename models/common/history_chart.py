@@ -24,7 +24,8 @@ _RANGE = """ha_entity_history
        AND last_changed <= %(until)s"""
 # One after the other, so that PostgreSQL neither sorts nor hashes all rows.
 _BUCKETS = """(
-        SELECT %(first)s + n * %(step)s AS since, %(first)s + (n + 1) * %(step)s AS until
+        SELECT %(first)s + n * %(step)s AS since,
+               %(first)s + (n + 1) * %(step)s AS until
           FROM generate_series(0, %(buckets)s - 1) n
     ) b"""
 _BUCKET = """ha_entity_history
