@@ -1,5 +1,4 @@
 from odoo import fields, models
-from odoo.tools import SQL, sql
 
 SOURCES = [("live", "Live"), ("backfill", "Fetched Later")]
 
@@ -12,14 +11,11 @@ class HaEntityHistory(models.Model):
     """
 
     _name = "ha.entity.history"
+    _inherit = ["ha.entity.data.mixin"]
     _description = "Home Assistant Entity History"
     _order = "last_changed desc, id desc"
-    _rec_name = "entity_id"
     _log_access = False
 
-    entity_id = fields.Many2one(
-        "ha.entity", required=True, readonly=True, ondelete="cascade"
-    )
     state = fields.Char(readonly=True)
     value = fields.Float(readonly=True, aggregator="avg")
     is_numeric = fields.Boolean(readonly=True)
@@ -31,15 +27,3 @@ class HaEntityHistory(models.Model):
         "UNIQUE (entity_id, last_changed) INCLUDE (value)",
         "An entity has one state at a time.",
     )
-
-    def init(self):
-        widen_ids(self.env.cr, self._table)
-
-
-def widen_ids(cr, table):
-    """Give a table ids of 64 bits; for tables that outlive 2^31 rows."""
-    if sql.table_columns(cr, table)["id"]["udt_name"] == "int8":
-        return
-    name, sequence = SQL.identifier(table), SQL.identifier(f"{table}_id_seq")
-    cr.execute(SQL("ALTER TABLE %s ALTER COLUMN id TYPE bigint", name))
-    cr.execute(SQL("ALTER SEQUENCE %s AS bigint", sequence))
