@@ -199,6 +199,9 @@ class TestFaultCatalogue(LifecycleCase):
         instance_id = self.add_instance(database, ha)
         server = self.server("-d", database.name)
         self.wait_state(database, instance_id, "connected")
+        wait_until(
+            lambda: database.value("SELECT change_count FROM ha_instance_status")
+        )
         doctor = self.run_odoo("ha_doctor", "-d", database.name)
         self.assertEqual(doctor.returncode, 0, doctor.stdout + doctor.stderr)
         for text in (
@@ -206,6 +209,8 @@ class TestFaultCatalogue(LifecycleCase):
             "[ok]",
             "answers this machine: yes",
             "entities: 1",
+            "changes: 1 received, 0 of them coalesced",
+            "waiting to be written: 0 states, 0 of history",
             f"HomeAssistantWebSocket-{database.name}-Instance-{instance_id}",
         ):
             self.assertIn(text, doctor.stdout)

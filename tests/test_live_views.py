@@ -2,8 +2,13 @@
 
 from odoo.tests import tagged
 
-from .common import Database, LifecycleCase, OdooServer, start_home_assistant
-from .common import wait_until
+from .common import (
+    Database,
+    LifecycleCase,
+    OdooServer,
+    start_home_assistant,
+    wait_until,
+)
 from .live_browser import LiveBrowser
 
 LIGHT = "light.bed_light"

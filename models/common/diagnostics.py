@@ -16,8 +16,9 @@ STACK_DEPTH = 6
 def collect(pool) -> dict[int, dict]:
     """Describe every link of a :class:`~.link_pool.LinkPool`, by instance id.
 
-    ``threads`` are lines of names and innermost frames, ``pending`` counts states
-    that wait to be written, ``alive_age`` is seconds since the last message.
+    ``threads`` are lines of names and innermost frames, ``pending`` and
+    ``pending_history`` count what waits to be written, ``alive_age`` is seconds
+    since the last message (None without a connection).
     """
     threads = _describe_threads()
     now = time.monotonic()
