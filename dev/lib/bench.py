@@ -10,6 +10,7 @@ import time
 
 import bench_idle
 import bench_load
+import bench_reading
 import bench_report
 import processes
 from bench_bed import Bed
@@ -33,6 +34,7 @@ SCENARIOS = {
     "reconnect": bench_load.reconnect,
     "flood": bench_load.flood,
     "idle": bench_idle.idle,
+    "reading": bench_reading.reading,
 }
 
 

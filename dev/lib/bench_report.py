@@ -20,7 +20,6 @@ def rows(results):
         ("flood", _flood),
         ("idle", _idle),
         ("reading", _reading),
-        ("pruning", _pruning),
         ("real", _real),
     ):
         if name in results:
@@ -127,10 +126,6 @@ def _idle(r):
 
 
 def _reading(r):
-    return [tuple(line) for line in r["lines"]]
-
-
-def _pruning(r):
     return [tuple(line) for line in r["lines"]]
 
 
