@@ -1,4 +1,11 @@
-from odoo import fields, models
+import logging
+from datetime import timedelta
+
+from odoo import api, fields, models
+
+from .common import history_retention
+
+_logger = logging.getLogger(__name__)
 
 SOURCES = [("live", "Live"), ("backfill", "Fetched Later")]
 
@@ -27,3 +34,37 @@ class HaEntityHistory(models.Model):
         "UNIQUE (entity_id, last_changed) INCLUDE (value)",
         "An entity has one state at a time.",
     )
+
+    @api.model
+    def _cron_forget(self):
+        """Delete what is older than its instance's retention, in small batches.
+
+        Long-term statistics stay. What is left when the time of the scheduled action
+        is up, its next run deletes, which follows at once.
+        """
+        instances = self.env["ha.instance"].with_context(active_test=False)
+        for instance in instances.search([("history_retention_days", ">", 0)]):
+            days = instance.history_retention_days
+            deleted, is_done = self._forget(instance, timedelta(days=days))
+            if deleted:
+                _logger.info(
+                    "Deleted %s rows of history of instance %s, older than %s days."
+                    " instance_id=%s",
+                    deleted,
+                    instance.name,
+                    days,
+                    instance.id,
+                )
+            if not is_done:
+                return
+        self.env["ir.cron"]._commit_progress(remaining=0)
+
+    def _forget(self, instance, age):
+        """Return how many rows are deleted, and whether these are all."""
+        limit, deleted = fields.Datetime.now() - age, 0
+        for count in history_retention.delete_old_rows(self.env.cr, instance.id, limit):
+            deleted += count
+            if not self.env["ir.cron"]._commit_progress(count, remaining=1):
+                return deleted, False
+        history_retention.delete_old_gaps(self.env.cr, instance.id, limit)
+        return deleted, True

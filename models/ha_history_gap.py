@@ -1,4 +1,8 @@
-from odoo import fields, models
+from datetime import timedelta
+
+from odoo import api, fields, models
+
+FILLED_DAYS = 90  # as long as the connection log
 
 GAP_STATES = [
     ("open", "Going On"),
@@ -47,3 +51,10 @@ class HaHistoryGap(models.Model):
     missing = fields.Json(readonly=True)
     missing_count = fields.Integer(string="Entities Missing", readonly=True, default=0)
     cause = fields.Char(readonly=True)
+
+    @api.autovacuum
+    def _gc_filled(self):
+        """What is filled is of no more use than the connection log of that time."""
+        limit = fields.Datetime.now() - timedelta(days=FILLED_DAYS)
+        old = [("state", "=", "filled"), ("date_to", "<", limit)]
+        self.search(old, limit=10000).unlink()

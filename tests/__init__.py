@@ -5,6 +5,8 @@ from . import (
     test_history_gaps,
     test_history_home_assistant,
     test_history_policy,
+    test_history_reading,
+    test_history_retention,
     test_home_assistant,
     test_ingest,
     test_ingest_identity,

@@ -13,6 +13,7 @@ import bench_idle
 import bench_load
 import bench_overload
 import bench_real
+import bench_reading
 import bench_report
 import processes
 from bench_bed import Bed
@@ -40,6 +41,7 @@ SCENARIOS = {
     "edits": bench_edits.edits,
     "idle": bench_idle.idle,
     "real": bench_real.real,
+    "reading": bench_reading.reading,
 }
 
 

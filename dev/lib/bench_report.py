@@ -23,7 +23,6 @@ def rows(results):
         ("edits", _edits),
         ("idle", _idle),
         ("reading", _reading),
-        ("pruning", _pruning),
         ("real", _real),
     ):
         if name in results:
@@ -158,10 +157,6 @@ def _idle(r):
 
 
 def _reading(r):
-    return [tuple(line) for line in r["lines"]]
-
-
-def _pruning(r):
     return [tuple(line) for line in r["lines"]]
 
 
