@@ -111,8 +111,16 @@ class TestLiveBus(LifecycleCase):
         self.now += 1
         self.flush()
         [(_kind, payload)] = self.sent()
-        expected = {"instance_id": self.instance_id, "refetch": True, "records": False}
+        expected = {"instance_id": self.instance_id, "refetch": True, "records": True}
         self.assertEqual(payload, expected)
+
+    def test_who_begins_to_watch_gets_the_first_change_at_once(self):
+        self.bus.watched(self.instance_id, 75)
+        self.bring(state("light.l1", "on"))
+        self.flush()
+        [(_kind, first), (_kind, second)] = self.sent()
+        self.assertEqual(first["changes"][0]["state"], "on")
+        self.assertTrue(second["refetch"])
 
     def test_it_ends_when_nobody_renews(self):
         self.watch()
@@ -319,7 +327,7 @@ class TestLiveBus(LifecycleCase):
 class TestShape(TransactionCase):
     def test_rows_are_as_odoo_itself_makes_them(self):
         instance = self.env["ha.instance"].create({"name": "Home"})
-        payload = {"instance_id": instance.id, "refetch": True, "records": False}
+        payload = {"instance_id": instance.id, "refetch": True, "records": True}
         self.env["bus.bus"]._sendone(instance, STATES, payload)
         self.env.cr.precommit.run()
         self.env.cr.postcommit.clear()
