@@ -77,6 +77,12 @@ class TestHistoryGaps(LifecycleCase):
             "the end of fetching",
         )
 
+    def counts(self):
+        names = ("change", "coalesced", "dropped", "recorded", "backfilled")
+        columns = ", ".join(f"coalesce({name}_count, 0)" for name in names)
+        [row] = self.db.sql(f"SELECT {columns} FROM ha_instance_status")
+        return dict(zip(names, row, strict=True))
+
     def change_all(self, rounds, base=0):
         for number in range(rounds):
             self.ha.set_states([(eid, str(base + number + 1)) for eid in ENTITIES])
@@ -228,7 +234,8 @@ class TestHistoryGaps(LifecycleCase):
         """Final states exact, history complete, Home Assistant never cuts us off."""
         self.start()
         self.wait_finished()
-        self.db.sql("SELECT 1")
+        wait(lambda: self.counts()["change"] == len(ENTITIES), what="the first counts")
+        before = self.counts()
         lock = self.db.connect()
         self.addCleanup(lock.close)
         with lock.cursor() as cr:
@@ -251,10 +258,14 @@ class TestHistoryGaps(LifecycleCase):
         self.wait_equal()
         self.wait_finished()
         self.assertIn("overload", {reason for (reason,) in self.gaps("reason")})
-        dropped, backfilled, coalesced = self.db.sql(
-            "SELECT dropped_count, backfilled_count, coalesced_count"
-            " FROM ha_instance_status"
-        )[0]
-        self.assertGreater(dropped, 1000)
-        self.assertGreaterEqual(backfilled, dropped)
-        self.assertGreater(coalesced, 1000)
+        sent = number * len(ENTITIES)
+
+        def counted():
+            found = {name: n - before[name] for name, n in self.counts().items()}
+            return found["backfilled"] >= found["dropped"] > 1000 and found
+
+        found = wait(counted, what="the counts")
+        self.assertEqual(found["change"], sent)
+        self.assertEqual(found["recorded"] + found["dropped"], sent)
+        self.assertEqual(found["backfilled"], found["dropped"])
+        self.assertGreater(found["coalesced"], 1000)
