@@ -12,8 +12,8 @@ import bench_edits
 import bench_idle
 import bench_load
 import bench_overload
-import bench_real
 import bench_reading
+import bench_real
 import bench_report
 import processes
 from bench_bed import Bed
