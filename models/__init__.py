@@ -19,6 +19,7 @@ from . import (
     ha_instance_history,
     ha_instance_live,
     ha_instance_status,
+    ha_instance_traffic,
     ha_label,
     ha_live_watch,
     ir_config_parameter,

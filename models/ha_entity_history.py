@@ -3,7 +3,7 @@ from datetime import timedelta
 
 from odoo import api, fields, models
 
-from .common import history_retention
+from .common import entity_text, history_retention
 
 _logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class HaEntityHistory(models.Model):
     state = fields.Char(readonly=True)
     value = fields.Float(readonly=True, aggregator="avg")
     is_numeric = fields.Boolean(readonly=True)
+    state_display = fields.Char(string="Shown State", compute="_compute_state_display")
     last_changed = fields.Datetime(string="Time", required=True, readonly=True)
     source = fields.Selection(SOURCES, required=True, readonly=True)
 
@@ -34,6 +35,12 @@ class HaEntityHistory(models.Model):
         "UNIQUE (entity_id, last_changed) INCLUDE (value)",
         "An entity has one state at a time.",
     )
+
+    @api.depends("state")
+    @api.depends_context("lang", "tz")
+    def _compute_state_display(self):
+        for row in self:
+            row.state_display = entity_text.state_text(row.entity_id, row.state)
 
     @api.model
     def _cron_forget(self):

@@ -12,6 +12,7 @@ LIVE_FIELDS = (
     "is_unconfirmed_copy",
     "ha_version",
     "location_name",
+    "incomplete_gap_count",
 )
 
 
