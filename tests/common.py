@@ -24,6 +24,12 @@ from odoo.tools import config
 ADDON = Path(__file__).resolve().parents[1]
 TEMPLATE_VARIABLE = "ODOO_HA_TEMPLATE_DB"
 DEFAULT_TIMEOUT_S = 60
+# Arguments of a server that asks recorders again after seconds, where they commit
+# at once or every second.
+SHORT_WAITS = (
+    f"--addons-path={ADDON}/tests/addons,{','.join(config['addons_path'])}",
+    "--load=base,rpc,web,oha_short_waits",
+)
 
 
 def require_environment(name: str) -> str:

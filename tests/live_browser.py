@@ -91,7 +91,9 @@ class LiveBrowser:
         cookie = login(server, database, name)
         self._browser.set_cookie("session_id", cookie, "/", "127.0.0.1")
         self._browser.navigate_to(f"http://127.0.0.1:{server.port}/odoo")
-        if not self._browser._wait_ready("odoo.isReady === true", 90):
+        # Its first page must have come, or it might take the place of a test's.
+        ready = "odoo.isReady === true && !!document.querySelector('.o_action')"
+        if not self._browser._wait_ready(ready, 90):
             raise AssertionError("the web client has not come up")
 
     def run(self, script, timeout=60, **values):

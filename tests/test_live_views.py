@@ -133,8 +133,11 @@ class TestLiveViews(LifecycleCase):
                 "/api/services/light/turn_on",
                 {"entity_id": LIGHT, "brightness": brightness},
             )
+            # Other rows have numbers with the same digits.
             self.browser.run(
-                "await until(() => find('.o_ha_attributes', text), text)",
+                "const shown = () => find('.o_ha_attributes tr', 'Brightness')"
+                "?.querySelector('td').innerText;"
+                "await until(() => shown() === text, text);",
                 text=str(brightness),
             )
 

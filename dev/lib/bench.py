@@ -8,8 +8,12 @@ import signal
 import sys
 import time
 
+import bench_edits
 import bench_idle
 import bench_load
+import bench_overload
+import bench_reading
+import bench_real
 import bench_report
 import bench_supervision
 import processes
@@ -32,9 +36,14 @@ SCENARIOS = {
     "sustained": bench_load.sustained,
     "floors": bench_load.floors,
     "reconnect": bench_load.reconnect,
-    "flood": bench_load.flood,
+    "flood": bench_overload.flood,
+    "stall": bench_overload.stall,
+    "overload": bench_overload.overload,
+    "edits": bench_edits.edits,
     "idle": bench_idle.idle,
     "supervision": bench_supervision.supervision,
+    "real": bench_real.real,
+    "reading": bench_reading.reading,
 }
 
 

@@ -211,7 +211,7 @@ class Stage:
         return name
 
     def generator(self, **size):
-        return self._keep(Generator(**size))
+        return self.keep(Generator(**size))
 
     def odoo(self, database, *arguments):
         server = self.start_odoo(database, *arguments)
@@ -220,7 +220,7 @@ class Stage:
 
     def start_odoo(self, database, *arguments, preload=True):
         """A server that nobody has visited yet."""
-        return self._keep(Odoo(database, *arguments, preload=preload))
+        return self.keep(Odoo(database, *arguments, preload=preload))
 
     def start_floor(self, *arguments):
         """A process of bench_floor.py; its stdout is a pipe of JSON lines."""
@@ -243,7 +243,8 @@ class Stage:
             raise BenchError(f"the floor {arguments[0]} ended ({process.returncode})")
         return json.loads(output)
 
-    def _keep(self, started):
+    def keep(self, started):
+        """Have ``close`` end it with its ``stop()``."""
         self._started.append(started)
         return started
 

@@ -10,7 +10,7 @@ row, and nothing is written.
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg2
 from psycopg2.extras import Json
@@ -38,6 +38,13 @@ FLOOD_PAUSE_S = 60.0  # so long without a loss ends a flood, for the log
 
 # A user may delete a record between two statements of ours; try again then, too.
 _RETRY = (*BUSY, psycopg2.errors.ForeignKeyViolation)
+# A value that cannot be stored; ValueError comes from psycopg2 itself.
+_REFUSED = (
+    psycopg2.DataError,
+    psycopg2.errors.ProgramLimitExceeded,
+    psycopg2.errors.StatementTooComplex,
+    ValueError,
+)
 
 
 @dataclass
@@ -246,7 +253,7 @@ class IngestWriter(threading.Thread):
                 _write_status(cr, link, batch)
                 if link.leaving:
                     link.counts.add(batch.counts, recorded)
-                    link.counts.store(cr)
+                    link.counts.save(cr)
                 if link.backlog_told:
                     _withdraw_backlog(cr, link)
             self._written(link, batch, recorded)
@@ -259,7 +266,7 @@ class IngestWriter(threading.Thread):
             self._keep(link, batch)
             self._log_failure(link, "waits for the database", error)
             return False
-        except psycopg2.DataError:
+        except _REFUSED:
             link.history.failed()
             self._write_apart(link, batch)
         except (psycopg2.OperationalError, psycopg2.InterfaceError):
@@ -301,47 +308,22 @@ class IngestWriter(threading.Thread):
 
     def _write_apart(self, link: WriterLink, batch: Batch) -> None:
         """Find the value that PostgreSQL refuses and write all others."""
-        if len(batch.states) <= 1 and len(batch.history) <= 1 and not batch.full:
-            names = {*batch.states, *(change.entity_id for change in batch.history)}
+        parts = batch.split()
+        if not parts:
             _logger.exception(
                 "A value of %s cannot be stored and is left out. instance_id=%s",
-                ", ".join(names) or "the link's status",
+                ", ".join(batch.names) or "the link's status",
                 link.instance_id,
             )
-            return
-        if batch.full:
-            # Without the records' descriptions the states can be told apart.
-            _logger.exception(
-                "Reconciling instance %s failed; writing states one by one."
+        elif batch.full:
+            _logger.warning(
+                "Reconciling instance %s failed; writing its records bit by bit."
                 " instance_id=%s",
                 link.name,
                 link.instance_id,
             )
-            states = dict(batch.world)
-        else:
-            states = batch.states
-        keys = list(states)
-        half = len(keys) // 2
-        gap = batch.opens_gap  # to be noted before any state is overwritten
-        for part in filter(None, (keys[:half], keys[half:])):
-            chosen = {key: states[key] for key in part}
-            described = None if batch.full else batch.described
-            self._write(link, Batch(states=chosen, described=described, opens_gap=gap))
-            gap = False
-        middle = len(batch.history) // 2
-        for changes in (batch.history[:middle], batch.history[middle:]):
-            if changes:
-                self._write(link, Batch(history=changes))
-        rest = replace(
-            batch,
-            full=False,
-            opens_gap=False,
-            states={},
-            described=None,
-            history=[],
-        )
-        if rest:
-            self._write(link, rest)
+        for part in parts:
+            self._write(link, part)
 
     def _fence(self, cr, link: WriterLink) -> None:
         try:
@@ -364,11 +346,11 @@ class IngestWriter(threading.Thread):
                 with self._connection, self._connection.cursor() as cr:
                     self._fence(cr, link)
                     heartbeat.write(cr, self.dbname, link.instance_id)
-                    link.counts.store(cr)
+                    link.counts.save(cr)
                     if backlog >= BACKLOG_S:
                         _tell_backlog(cr, link, backlog)
                 link.beat_at = now
-                link.counts.stored()
+                link.counts.saved()
                 link.backlog_told = link.backlog_told or backlog >= BACKLOG_S
                 if link.buffer.dropped:
                     _log_lost(link)

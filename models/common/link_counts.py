@@ -24,8 +24,8 @@ class LinkCounts:
         self._counts.add(counts)
         self._recorded += recorded
 
-    def store(self, cr) -> None:
-        """Add everything to the status row; :meth:`stored` follows the commit."""
+    def save(self, cr) -> None:
+        """Add everything to the status row; :meth:`saved` follows the commit."""
         counts = self._counts
         self._fetched_writing = self._fetched()
         fetched = self._fetched_writing - self._fetched_counted
@@ -51,7 +51,7 @@ class LinkCounts:
             ),
         )
 
-    def stored(self) -> None:
+    def saved(self) -> None:
         """What was written last is committed."""
         self._fetched_counted = self._fetched_writing
         self._counts, self._recorded = Counts(), 0
