@@ -31,6 +31,7 @@ result = {{
 print('RESULT', json.dumps(result, default=str))
 """
 AGREEMENT_LIMIT_S = 90
+COUNTING = ("backlog", "overflow")  # the seconds pass between two looks
 
 
 @dataclass
@@ -69,6 +70,11 @@ class CatalogueCase(LifecycleCase):
         self.assertEqual(form["connection_state"], state)
         for place in (status, doctor):
             self.assertEqual((place["state"], place["cause"]), (state, cause))
+            if cause in COUNTING:
+                place["message"] = re.sub("[0-9]+", "#", place["message"])
+                form["connection_message"] = re.sub(
+                    "[0-9]+", "#", form["connection_message"]
+                )
             self.assertEqual(form["connection_message"] or "", place["message"])
             self.assertEqual(form["connection_remedy"] or "", place["remedy"])
         self.assertEqual(doctor["healthy"], healthy)

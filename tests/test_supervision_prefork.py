@@ -119,8 +119,17 @@ class TestPrefork(PreforkCase):
         self.assertEqual(role, "cron")
         self.assertIn(pid, server.workers("WorkerCron"))
         self.assertLinkAgrees(database)
-        # Longer than an HTTP worker waits before it would step in.
-        time.sleep(5)
+        # An HTTP worker sees what the cron worker writes, again and again; and that
+        # is longer than it waits before it would step in.
+        key = f"odoo_ha_addon.ws_heartbeat_{database.name}_instance_{instance_id}"
+
+        def heartbeat():
+            name = "ir.config_parameter"
+            return server.execute(database.name, name, "get_param", key) or ""
+
+        for _beat in range(2):
+            seen = heartbeat()
+            wait_until(lambda seen=seen: heartbeat() > seen, 30, "a heartbeat")
         self.assertEqual(self.ha.total_connections, 1)
         self.assertEndsSoon(server)
         wait_until(lambda: not self.ha.connections)
@@ -228,7 +237,7 @@ class TestPrefork(PreforkCase):
         database, instance_id, server = self.start()
         with self.blocked_writer(database, self.ha):
             server.signal(signal.SIGTERM)
-            server.wait_log("Stopping gracefully")
+            server.wait_log("Stopping workers gracefully")
             server.signal(signal.SIGTERM)
             server.wait(10)
         self.assertIn("Forced shutdown.", server.log)
