@@ -173,11 +173,9 @@ class TestOneProcess(LifecycleCase):
         self.assertEqual(shell.returncode, 0)
         copy = f"{database.name}_copy"
         self.addCleanup(run_as_admin, f'DROP DATABASE IF EXISTS "{copy}"')
-        target = Path(self.enterContext(tempfile.TemporaryDirectory())) / "ha.pot"
         for command in (
             ["-d", database.name, "--stop-after-init"],
             ["module", "upgrade", "-d", database.name, "odoo_ha_addon"],
-            ["i18n", "export", "-d", database.name, "-o", target, "odoo_ha_addon"],
             ["db", "duplicate", database.name, copy],
             ["neutralize", "-d", copy],
             ["ha_doctor", "-d", copy],
