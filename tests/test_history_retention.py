@@ -33,8 +33,8 @@ class TestRetention(InstanceCase):
             "ha_entity_statistics": ("date, mean", "d"),
         }[table]
         self.env.cr.execute(
-            f"INSERT INTO {table} (entity_id, {columns})"
-            f" SELECT %s, %s - d * interval '1 day', {value} FROM unnest(%s::float8[]) d",
+            f"INSERT INTO {table} (entity_id, {columns}) SELECT %s,"
+            f" %s - d * interval '1 day', {value} FROM unnest(%s::float8[]) d",
             (entity.id, self.now, list(days)),
         )
 
