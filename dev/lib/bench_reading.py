@@ -51,9 +51,10 @@ def _reading(run):
     # Rows are put in faster without indexes, and those are for the link too.
     bed.odoo.call("ha.instance", "write", [bed.instance], {"active": False})
     wait_until(lambda: not bed.generator.do("stats")["links"], 30, "the link's end")
-    seeded = _seed(bed, 10_000_000 if run.options.full else 1_000_000)
+    count = 10_000_000 if run.options.full else 200_000 if run.quick else 1_000_000
+    seeded = _seed(bed, count)
     result = {"rows": seeded["rows"], "seeded": seeded}
-    result["reads"] = _read_all(bed, seeded, 3 if run.options.full else 5)
+    result["reads"] = _read_all(bed, seeded, 5)
     bed.odoo.call("ha.instance", "write", [bed.instance], {"active": True})
     result["pruning"] = _prune(run, 100_000 if run.quick else 1_000_000)
     return {**result, "lines": _lines(result)}

@@ -53,6 +53,7 @@ def delete_old_rows(cr, instance_id: int, limit: datetime) -> Iterator[int]:
     ids, limits, firsts = map(list, zip(*rows, strict=True))
     params = {"ids": ids, "limits": limits, "batch": BATCH}
     window, until, end = FIRST_WINDOW, min(firsts), max(limits)
+    waiting = 0
     while until < end:
         until = min(until + window, end)
         deleted, count = 0, BATCH
@@ -60,12 +61,16 @@ def delete_old_rows(cr, instance_id: int, limit: datetime) -> Iterator[int]:
             cr.execute(_DELETE_SQL, {**params, "until": until})
             count = cr.rowcount
             deleted += count
-            if count:
-                yield count
+            waiting += count
+            if waiting >= BATCH:
+                yield waiting
+                waiting = 0
         if deleted < FEW_ROWS:
             window = min(window * 2, LONGEST_WINDOW)
         elif deleted > BATCH:
             window /= 2
+    if waiting:
+        yield waiting
 
 
 def delete_old_gaps(cr, instance_id: int, limit: datetime) -> int:
