@@ -99,8 +99,8 @@ class BusSession:
 
     def _follow(self):
         with contextlib.suppress(OSError, websocket.WebSocketException):
-            while not self._closing:
-                found = json.loads(self._socket.recv())
+            while text := self._socket.recv():  # empty: closed
+                found = json.loads(text)
                 payloads = [
                     item["message"]["payload"]
                     for item in found
