@@ -118,7 +118,9 @@ class BusSession:
                 self._first.set()
 
     def _read_list(self):
+        # Numbers: which moment a state is of must be clear.
         domain = [("instance_id", "=", self._bed.instance)]
+        domain += [("ha_entity_id", "like", "sensor.temperature")]
         rows = self._call(
             "ha.entity", "search_read", domain, ["state"], limit=LIST_SIZE, order="id"
         )
