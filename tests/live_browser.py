@@ -119,6 +119,12 @@ class LiveBrowser:
         """Type like a person, where the focus is."""
         self._browser._websocket_request("Input.insertText", params={"text": text})
 
+    def resize(self, width, height):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1}
+        self._browser._websocket_request(
+            "Emulation.setDeviceMetricsOverride", params={**size, "mobile": False}
+        )
+
     def screenshot(self, path):
         answer = self._browser._websocket_request("Page.captureScreenshot")
         with open(path, "wb") as file:
