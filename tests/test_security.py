@@ -97,8 +97,9 @@ class TestAccess(RpcCase):
             )
             ids = self.instance.ids
             for method in PUBLIC_METHODS["ha.instance"]:
-                if not method.startswith("action_view"):
+                if method.startswith("action_") and "view" not in method:
                     self.assertRefused(self.rpc, "ha.instance", method, ids)
+            self.assertRefused(self.rpc, "ha.instance", "watch_live")
 
     def chart(self, ids):
         since = "2025-01-01 00:00:00"
