@@ -40,13 +40,13 @@ class HaEntityHistory(models.Model):
     )
 
     def init(self):
-        super().init()
         # Reading the index alone needs the visibility map, and rows that are only
         # ever inserted would wait long for it.
         self.env.cr.execute(
             "ALTER TABLE ha_entity_history"
             " SET (autovacuum_vacuum_insert_scale_factor = 0.02)"
         )
+        return super().init()
 
     @api.depends("state")
     @api.depends_context("lang", "tz")
