@@ -21,8 +21,7 @@ def supervision(run):
     """Start, takeover, hand-over, end and change of configuration, in seconds."""
     run.close_bed()
     lines = []
-    parts = (_starts, _takeovers, _requests, _hosts, _ends, _changes, _faults)
-    for part in parts:
+    for part in PARTS:
         with Scene(run) as scene:
             for what, seconds, promise in part(scene, run.quick):
                 if not isinstance(seconds, str):
@@ -397,3 +396,6 @@ def _faults(scene, quick):
     yield "other faults: the true state is shown after", shown, "≤ 10 s"
     yield "states are Home Assistant's, after the recovery", agreed, "≤ 5 s"
     scene.end(server)
+
+
+PARTS = (_starts, _takeovers, _requests, _hosts, _ends, _changes, _faults)

@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S = 30.0
 TICK_S = 1.0
-HTTP_STANDBY_S = 3.0  # an HTTP worker steps in when nobody else has by then
+HTTP_STANDBY_S = 3.0  # an HTTP worker steps in when no better process has by then
 FULL_STANDBY_S = 2.0  # so does a process that has its share already
 
 
@@ -61,6 +61,7 @@ class WebSocketMonitorService(threading.Thread):
         self._configs: dict[int, InstanceConfig] = {}
         self._missing: dict[int, float] = {}  # id → time.monotonic() unowned since
         self._share = 1
+        self._yields = True  # an HTTP worker, and there are processes better suited
         self._pauses: dict[int, Backoff] = {}
         self._not_before: dict[int, float] = {}
         self._complained: dict[int, tuple] = {}
@@ -202,7 +203,7 @@ class WebSocketMonitorService(threading.Thread):
 
     def _patience(self) -> float:
         """How long an instance may be without an owner before we step in."""
-        if self.role == process_role.HTTP_WORKER:
+        if self._yields and self.role == process_role.HTTP_WORKER:
             return HTTP_STANDBY_S
         return FULL_STANDBY_S if len(self._lease.held) >= self._share else 0.0
 
@@ -224,6 +225,9 @@ class WebSocketMonitorService(threading.Thread):
         steps = [step for step in steps if self._is_due(step)]
         wanted = sum(config.wanted for config in instances)
         self._share = fair_share(wanted, self._lease.count_supervisors())
+        self._yields = self.role == process_role.HTTP_WORKER and (
+            process_role.has_cron_workers() or self._lease.has_better_owner()
+        )
         if balance and not steps:
             steps = self._balance()
         for reason in Reason:
