@@ -107,7 +107,8 @@ class IngestWriter(threading.Thread):
 
     def wake(self) -> None:
         """Something is waiting to be written."""
-        self._wake.set()
+        if not self._wake.is_set():  # which costs a lock for each change
+            self._wake.set()
 
     def attach(self, link: WriterLink) -> None:
         """Write for this link from now on."""
