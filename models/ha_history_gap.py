@@ -55,7 +55,10 @@ class HaHistoryGap(models.Model):
     company_id = fields.Many2one(related="instance_id.company_id")
     detail = fields.Char(compute="_compute_detail")
     missing_entity_ids = fields.Many2many(
-        "ha.entity", string="Incomplete Entities", compute="_compute_missing_entity_ids"
+        "ha.entity",
+        string="Incomplete Entities",
+        compute="_compute_missing_entity_ids",
+        context={"active_test": False},
     )
 
     @api.depends("instance_id", "date_from")

@@ -8,6 +8,7 @@ from . import (
     test_history_policy,
     test_history_reading,
     test_history_retention,
+    test_history_views,
     test_home_assistant,
     test_ingest,
     test_ingest_identity,

@@ -99,8 +99,8 @@ class BusSession:
 
     def _follow(self):
         with contextlib.suppress(OSError, websocket.WebSocketException):
-            while not self._closing:
-                found = json.loads(self._socket.recv())
+            while text := self._socket.recv():  # empty: closed
+                found = json.loads(text)
                 payloads = [
                     item["message"]["payload"]
                     for item in found
@@ -118,7 +118,9 @@ class BusSession:
                 self._first.set()
 
     def _read_list(self):
+        # Numbers: which moment a state is of must be clear.
         domain = [("instance_id", "=", self._bed.instance)]
+        domain += [("ha_entity_id", "like", "sensor.temperature")]
         rows = self._call(
             "ha.entity", "search_read", domain, ["state"], limit=LIST_SIZE, order="id"
         )

@@ -131,6 +131,8 @@ def offer(run, rate, seconds):
         "latency_ms": latency,
         "bus_latency_ms": on_bus,
         "bus_notifications": session.notifications,
+        "bus_readings": session.readings,
+        "bus_learned": len(session.learned),
         "odoo_cpu_s_per_1000": round(spent["odoo_cpu"] / thousands, 4),
         "postgres_cpu_s_per_1000": spent["postgres_cpu"]
         and round(spent["postgres_cpu"] / thousands, 4),

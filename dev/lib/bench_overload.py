@@ -10,6 +10,7 @@ from bench_bed import HISTORY
 from bench_measure import rss_mb
 from bench_stage import BenchError, wait_until
 
+COUNTED_AFTER_S = 6  # counts are written with the heartbeat
 COUNTS = ("change", "coalesced", "dropped", "recorded", "backfilled")
 
 
@@ -51,6 +52,7 @@ def _survive(run, send):
     run.settle()
     run.clear()
     cuts = len(bed.generator.do("stats")["cuts"])
+    time.sleep(COUNTED_AFTER_S)
     before = _counts(bed)
     rss = rss_mb(bed.owner)
     bed.reset_peak()
@@ -79,9 +81,9 @@ def _survive(run, send):
     result["history_complete_after_s"] = round(time.time() - ended, 1)
     result["history_wrong_rows"] = run.wait_history(10)
     result["cpu"] = cpu.read()
-    time.sleep(6)  # counts are written with the heartbeat
+    time.sleep(COUNTED_AFTER_S)
     after = _counts(bed)
-    result["counts"] = {name: after[name] - before[name] for name in COUNTS}
+    result["counts"] = {name: int(after[name] - before[name]) for name in COUNTS}
     return {**result, "rss_after_mb": rss_mb(bed.owner)}
 
 

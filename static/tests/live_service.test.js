@@ -1,6 +1,5 @@
 import {
     FORM,
-    HaInstance,
     LIST,
     changeOf,
     changeState,
@@ -18,13 +17,10 @@ import {
     getService,
     makeServerError,
     mountView,
-    mountWithCleanup,
     onRpc,
 } from "@web/../tests/web_test_helpers";
 import {advanceTime, animationFrame} from "@odoo/hoot-mock";
 import {describe, expect, test} from "@odoo/hoot";
-import {ConnectionLostError} from "@web/core/network/rpc";
-import {MainComponentsContainer} from "@web/core/main_components_container";
 
 describe.current.tags("desktop");
 defineHomeModels();
@@ -115,7 +111,7 @@ test("nothing is watched without a view, nor on a hidden page", async () => {
     live.update();
     await advanceTime(1000);
     expect(live.watching).toBe(true);
-    await advanceTime(4000);
+    await settle();
     expect(live.watching).toBe(false);
     expect(channels()).not.toInclude("ha_instance:1");
     await notify({changes: [changeOf(1, "on")]});
@@ -123,7 +119,6 @@ test("nothing is watched without a view, nor on a hidden page", async () => {
 });
 
 test("who may not look any longer is told, once", async () => {
-    await mountWithCleanup(MainComponentsContainer);
     await openLive("list", LIST);
     onRpc("ha.instance", "watch_live", () => {
         expect.step("watch");
@@ -137,7 +132,6 @@ test("who may not look any longer is told, once", async () => {
     expect(".o_notification").toHaveText(/You are not allowed to see this/);
     await advanceTime(120000);
     expect.verifySteps(["watch"]);
-    expect(".o_notification").toHaveCount(1);
 });
 
 test("a server in trouble is asked again, and all is read then", async () => {
@@ -158,14 +152,11 @@ test("a server in trouble is asked again, and all is read then", async () => {
 
 test("a server that does not answer is told of and made up for", async () => {
     expect.errors(1);
-    await mountWithCleanup(MainComponentsContainer);
     await openLive("list", LIST);
     let away = true;
-    onRpc("ha.instance", "watch_live", () => {
-        if (away) {
-            throw new ConnectionLostError("/web/dataset/call_kw");
-        }
-    });
+    onRpc("ha.instance", "watch_live", () =>
+        away ? new Response("", {status: 502}) : undefined
+    );
     loseBus();
     await advanceTime(5000);
     await animationFrame();
@@ -179,7 +170,6 @@ test("a server that does not answer is told of and made up for", async () => {
 });
 
 test("a view whose record may not be read any more says so and rests", async () => {
-    await mountWithCleanup(MainComponentsContainer);
     await openLive("form", FORM, {resId: 1});
     onRpc("ha.entity", "web_read", () => {
         expect.step("read");
@@ -193,16 +183,20 @@ test("a view whose record may not be read any more says so and rests", async () 
     expect(".o_notification").toHaveText(/Not yours/);
 });
 
-test("an instance that is gone leaves the list", async () => {
-    HaInstance._records.push({id: 2, name: "Barn", connection_state: "connected"});
+test("instances come into the list and leave it", async () => {
     await mountView({
         type: "list",
         resModel: "ha.instance",
         arch: `<list js_class="ha_live_list"><field name="name"/></list>`,
     });
     await settle();
+    expect(".o_data_row").toHaveCount(1);
+    const barn = {name: "Barn", connection_state: "connected"};
+    const barnId = MockServer.env["ha.instance"].create(barn);
+    await advanceTime(31000);
+    await settle();
     expect(".o_data_row").toHaveCount(2);
-    MockServer.env["ha.instance"].unlink([2]);
+    MockServer.env["ha.instance"].unlink([barnId]);
     await advanceTime(31000);
     await settle();
     expect(".o_data_row").toHaveCount(1);

@@ -10,9 +10,19 @@ import {
 import {advanceTime, animationFrame, queryAllTexts} from "@odoo/hoot-dom";
 import {defineMailModels} from "@mail/../tests/mail_test_helpers";
 import {expect} from "@odoo/hoot";
-import {omit} from "@web/core/utils/objects";
+import {omit, pick} from "@web/core/utils/objects";
 
+const LIVE_FIELDS = ["id", "active", "connection_state", "connection_message"];
 const READING = ["web_read", "web_read_group", "web_search_read"];
+
+export const FORM = `
+    <form js_class="ha_live_form">
+        <field name="domain" widget="ha_entity_icon"/>
+        <field name="name"/>
+        <field name="custom_name"/>
+        <field name="state_display" class="state"/>
+        <field name="attributes_display"/>
+    </form>`;
 
 export class HaArea extends models.Model {
     _name = "ha.area";
@@ -39,7 +49,7 @@ export class HaInstance extends models.Model {
         return {
             bus_id,
             sent_id: bus_id,
-            instances: this.map((record) => ({...record})),
+            instances: this.map((record) => pick(record, ...LIVE_FIELDS)),
         };
     }
 }
@@ -75,6 +85,8 @@ export class HaEntity extends models.Model {
         instance_id: 1,
     }));
 
+    _views = {form: FORM};
+
     get_state_texts() {
         return {
             states: {on: "On", off: "Off", unavailable: "Unavailable"},
@@ -108,20 +120,12 @@ export const KANBAN = `
             </t>
         </templates>
     </kanban>`;
-export const FORM = `
-    <form js_class="ha_live_form">
-        <field name="domain" widget="ha_entity_icon"/>
-        <field name="name"/>
-        <field name="custom_name"/>
-        <field name="state_display" class="state"/>
-        <field name="attributes_display"/>
-    </form>`;
-
 /** Let what is under way end, and the pause between two readings pass. */
 export async function settle() {
-    await advanceTime(100);
-    await advanceTime(4000);
-    await animationFrame();
+    for (let step = 0; step < 5; step++) {
+        await advanceTime(1000);
+        await animationFrame();
+    }
 }
 
 /** Mount a view of entities and wait until it has read what it may have missed. */
@@ -139,11 +143,12 @@ export function countReads() {
     return counts;
 }
 
-export async function notify(payload, type = "odoo_ha_addon.states") {
-    MockServer.env["bus.bus"]._sendone("ha_instance:1", type, {
-        instance_id: 1,
-        ...payload,
-    });
+/** The server tells those who watch, of one thing or many at once. */
+export async function notify(payloads, type = "odoo_ha_addon.states") {
+    const messages = [payloads]
+        .flat()
+        .map((payload) => ["ha_instance:1", type, {instance_id: 1, ...payload}]);
+    MockServer.env["bus.bus"]._sendmany(messages);
     await animationFrame();
     await animationFrame();
 }

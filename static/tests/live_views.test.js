@@ -17,14 +17,15 @@ import {
     MockServer,
     contains,
     fieldInput,
+    getService,
     mountView,
-    mountViewInDialog,
     onRpc,
     toggleMenuItem,
     toggleSearchBarMenu,
 } from "@web/../tests/web_test_helpers";
 import {click, press, queryOne} from "@odoo/hoot-dom";
 import {describe, expect, test} from "@odoo/hoot";
+import {FormViewDialog} from "@web/views/view_dialogs/form_view_dialog";
 
 describe.current.tags("desktop");
 defineHomeModels();
@@ -34,6 +35,10 @@ const ON_LAMP = {state: "on", state_display: "On", last_updated: "2026-01-01 12:
 /** An entity changes at the server, and nobody is told. */
 function writeSilently(id, values) {
     MockServer.env["ha.entity"].write([id], values);
+}
+
+function openInDialog() {
+    getService("dialog").add(FormViewDialog, {resModel: "ha.entity", resId: 1});
 }
 
 test("a list changes in place and asks for nothing", async () => {
@@ -67,11 +72,11 @@ test("a form changes in place and keeps what is being typed", async () => {
         expect.step(args[1]);
     });
     await contains("[name=custom_name] input").click();
-    await press("L");
+    await press("l");
     await press("a");
     await changeState(1, "on");
     expectStates("On");
-    expect("[name=custom_name] input").toHaveValue("La");
+    expect("[name=custom_name] input").toHaveValue("la");
     expect("[name=custom_name] input").toBeFocused();
     // What has left the field is kept, too, and nothing else is saved.
     await fieldInput("custom_name").edit("Lamp of mine");
@@ -121,9 +126,7 @@ test("many notifications to read again are one reading", async () => {
     await openLive("list", LIST);
     const counts = countReads();
     writeSilently(1, ON_LAMP);
-    for (let number = 0; number < 5; number++) {
-        await notify({refetch: true, records: false});
-    }
+    await notify(Array(5).fill({refetch: true, records: false}));
     await settle();
     expectStates("On", "Off");
     expect(counts.reads).toBe(1);
@@ -167,17 +170,12 @@ test("what is being loaded is read again when it may be too old", async () => {
         return rows;
     });
     await openLive("list", LIST);
-    const opened = mountViewInDialog({
-        type: "form",
-        resModel: "ha.entity",
-        resId: 1,
-        arch: FORM,
-    });
+    openInDialog();
+    await animationFrame();
     await animationFrame();
     writeSilently(1, {...ON_LAMP, attributes_display: "<p>bright</p>"});
     await notify({changes: [changeOf(1, "on", {attributes_changed: true})]});
     answer.resolve();
-    await opened;
     await settle();
     expectStates("On", "Off", "On");
     expect("[name=attributes_display]").toHaveText("bright");

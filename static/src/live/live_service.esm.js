@@ -214,6 +214,7 @@ export class HaLive {
     /** Say that something on the screen does not change any more. */
     tellEnd(error) {
         this.notification.add(error.data?.message || error.message, {
+            sticky: true,
             title: _t("Not updated any longer"),
             type: "warning",
         });
@@ -268,7 +269,8 @@ export class HaLive {
         // At the first time there is nothing that has changed.
         const news = before.size ? changed : new Set();
         this.followers.forEach((follower) => follower.onInstances(rows, news));
-        if ([...before.keys()].some((id) => !this.instances.has(id))) {
+        const isOther = (row) => before.get(row.id)?.active !== row.active;
+        if (before.size && (rows.length !== before.size || rows.some(isOther))) {
             this.readAll({records: true});
         }
     }

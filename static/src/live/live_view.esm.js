@@ -1,6 +1,6 @@
 import {LISTS, NOTIFIED, STATE_FIELDS} from "./live_fields.esm";
 import {omit, pick} from "@web/core/utils/objects";
-import {onMounted, onWillUnmount, reactive, toRaw, useEffect} from "@odoo/owl";
+import {onWillDestroy, reactive, toRaw, useEffect} from "@odoo/owl";
 import {_t} from "@web/core/l10n/translation";
 import {browser} from "@web/core/browser/browser";
 import {getFieldsSpec} from "@web/model/relational_model/utils";
@@ -313,11 +313,9 @@ export function useHaLive(model) {
     const orm = useService("orm");
     // Without a callback: what is only read here must not render anything.
     const follower = new LiveFollower(reactive(toRaw(model)), orm, live);
-    let leave = null;
-    onMounted(() => {
-        leave = live.follow(follower);
-    });
-    onWillUnmount(() => {
+    // From now on: what changes while the view is being loaded counts, too.
+    const leave = live.follow(follower);
+    onWillDestroy(() => {
         leave();
         follower.stop();
     });
