@@ -356,10 +356,12 @@ class TestFaultsOfProcesses(CatalogueCase):
         doctor = self.look(self.db)[1]["instances"][0]
         self.assertGreater(doctor["traffic"]["dropped"], 0)
         self.assertGreaterEqual(doctor["gaps"]["pending"], 1)
-        wait_until(lambda: self.db.value(gap, ("filled",)))
+        unfinished = "SELECT 1 FROM ha_history_gap WHERE state IN ('open', 'pending')"
+        wait_until(lambda: not self.db.value(unfinished), what="complete history")
+        self.assertTrue(self.db.value(gap, ("filled",)))
         doctor = self.look(self.db)[1]["instances"][0]
         self.assertGreater(doctor["traffic"]["backfilled"], 0)
-        self.assertEqual(doctor["gaps"]["incomplete"], 0)
+        self.assertEqual(doctor["gaps"], {"pending": 0, "incomplete": 0})
         lines = self.lines_about(server, self.id, "WARNING")
         self.assertEqual(sum("found no room" in line for line in lines), 1, lines)
         self.assertEqual(self.ha.total_connections, 1)

@@ -16,7 +16,7 @@ from .stopping_proxy import StoppingProxy
 
 # 40 s are promised for a half-open connection, with a margin for a busy machine.
 HALF_OPEN_LIMIT_S = 60
-AWAY_S = float(os.environ.get("ODOO_HA_AWAY_S", "15"))
+AWAY_S = float(os.environ.get("ODOO_HA_AWAY_S", "5"))
 QUIET_S = 8  # several attempts, if there were any
 _logger = logging.getLogger(__name__)
 FORM_FIELDS = ["connection_state", "connection_message", "connection_remedy"]

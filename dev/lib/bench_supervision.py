@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 import time
 
 import psycopg2
@@ -172,15 +173,28 @@ def _requests(scene, quick):
     found = []
     for _time in range(2 if quick else 5):
         pid, closed = scene.owner(sql), len(ha.close_codes)
+        ended = threading.Event()
 
-        def recycled(closed=closed):
-            server.call("res.users", "search_count", [])
-            return len(ha.close_codes) > closed
+        def visit(ended=ended):
+            while not ended.wait(0.02):
+                server.call("res.users", "search_count", [])
 
-        wait_until(recycled, LIMIT_S, "the owner's end", 0)
-        clock = Clock()
+        visitor = threading.Thread(target=visit)
+        visitor.start()
+        try:
+            # From the moment at which the owner closes its WebSocket.
+            wait_until(
+                lambda closed=closed: len(ha.close_codes) > closed,
+                LIMIT_S,
+                "the owner's end",
+                0.002,
+            )
+            clock = Clock()
+        finally:
+            ended.set()
         scene.wait_other_owner(sql, pid)
         found.append(clock.read())
+        visitor.join()
     _expect(1006 not in ha.close_codes, "a connection was not closed properly")
     yield "clean hand-over, limit_request", found, "≤ 2 s"
     scene.end(server)
