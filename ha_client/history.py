@@ -62,7 +62,7 @@ def changes_of(result: Any) -> dict[str, list[Change]]:
     try:
         return {
             entity_id: _distinct(
-                Change(entity_id, row["s"], float(row.get("lc") or row["lu"]))
+                Change(entity_id, row["s"], round(float(row.get("lc") or row["lu"]), 6))
                 for row in rows
                 if row["s"] is not None
             )

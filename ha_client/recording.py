@@ -70,20 +70,31 @@ class Track(NamedTuple):
             return self, None
         return self._record(self.held)
 
+    def lose(self) -> tuple["Track", Row | None]:
+        """Changes after this were lost: the next one is recorded whatever it is."""
+        track, row = self.release(float("inf"))
+        return track._replace(state=None), row
+
     def _record(self, change: Change) -> tuple["Track", Row]:
-        row = Row(self.record_id, change.state, number_of(change.state), change.at)
-        return self._replace(state=change.state, at=change.at, held=None), row
+        id_, deadband, interval = self[:3]
+        _entity_id, state, at = change
+        # Not _replace: this is called for every change, and that is slow.
+        track = Track(id_, deadband, interval, state, at)
+        return track, Row(id_, state, number_of(state), at)
 
     def _is_within_deadband(self, state: str) -> bool:
         new, old = number_of(state), number_of(self.state or "")
         return new is not None and old is not None and abs(new - old) < self.deadband
 
 
-def thin(track: Track, changes: Iterable[Change], until: float) -> list[Row]:
+def thin(
+    track: Track, changes: Iterable[Change], until: float
+) -> tuple[list[Row], Change | None]:
     """The rows that following ``changes`` live would have made.
 
-    :param track: with what was recorded before the first of them
+    :param track: with what was recorded, or held, before the first of them
     :param until: epoch seconds up to which nothing else happened
+    :return: the rows, and the change whose interval is not over by then
     """
     rows: list[Row] = []
     for change in (*changes, None):
@@ -95,7 +106,7 @@ def thin(track: Track, changes: Iterable[Change], until: float) -> list[Row]:
             track, row = track.offer(change, 0.0)
             if row is not None:
                 rows.append(row)
-    return rows
+    return rows, track.held
 
 
 class Recorder:
@@ -115,6 +126,11 @@ class Recorder:
         return {track.record_id: track for track in self._tracks.values()}
 
     @property
+    def names(self) -> dict[str, int]:
+        """Database ids by Home Assistant's entity id."""
+        return {name: track.record_id for name, track in self._tracks.items()}
+
+    @property
     def is_holding(self) -> bool:
         """Whether a change waits for the end of its interval."""
         return bool(self._holding)
@@ -124,21 +140,18 @@ class Recorder:
         self._tracks = tracks
         self._holding = {key for key, track in tracks.items() if track.held}
 
-    def forget(self, entity_ids: Iterable[str]) -> None:
-        """Changes were lost: the next one is recorded whatever it is."""
-        for entity_id in entity_ids:
-            track = self._tracks.get(entity_id)
-            if track is not None:
-                self._tracks[entity_id] = track._replace(state=None, held=None)
-                self._holding.discard(entity_id)
-
     def plan(
-        self, changes: Iterable[Change], now: float, final: bool = False
+        self,
+        changes: Iterable[Change],
+        now: float,
+        final: bool = False,
+        lost: Iterable[str] = (),
     ) -> tuple[list[Row], dict[str, Track]]:
         """Rows for ``changes``, in their order, and for what was held until now.
 
         :param now: ``time.monotonic()``
         :param final: nothing more will come: also what is still held
+        :param lost: entities of which changes were lost, after ``changes``
         :return: the rows, and the changed tracks for :meth:`commit`
         """
         rows: list[Row] = []
@@ -161,6 +174,12 @@ class Recorder:
         if final:
             for entity_id, track in changed.items():
                 changed[entity_id], row = track.release(end)
+                if row is not None:
+                    rows.append(row)
+        for entity_id in lost:
+            track = changed.get(entity_id) or tracks.get(entity_id)
+            if track is not None:
+                changed[entity_id], row = track.lose()
                 if row is not None:
                     rows.append(row)
         return rows, changed

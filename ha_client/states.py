@@ -62,15 +62,17 @@ class StateDecoder:
         return StateChanges(dict(states), removed, True)
 
     def _update(self, event: dict[str, Any]) -> StateChanges:
-        changed = _added(event)
-        gone = set(event.get("r") or ())
+        states = self.states
+        changed = _added(event) if event.get("a") else {}
         for entity_id, diff in (event.get("c") or {}).items():
-            known = changed.get(entity_id) or self.states[entity_id]
+            known = changed.get(entity_id) or states[entity_id]
             changed[entity_id] = _changed(known, diff)
-        self.states.update(changed)
-        removed = {eid for eid in gone if self.states.pop(eid, None) is not None}
-        for entity_id in gone:
+        states.update(changed)
+        removed = set()
+        for entity_id in event.get("r") or ():
             changed.pop(entity_id, None)
+            if states.pop(entity_id, None) is not None:
+                removed.add(entity_id)
         return StateChanges(changed, removed, False)
 
 
@@ -82,13 +84,13 @@ def _added(event: dict[str, Any]) -> dict[str, EntityState]:
 
 
 def _complete(entity_id: str, compressed: dict[str, Any]) -> EntityState:
-    last_changed = float(compressed["lc"])
+    last_changed = _time(compressed["lc"])
     return EntityState(
         entity_id,
         str(compressed["s"]),
         dict(compressed.get("a") or {}),
         last_changed,
-        float(compressed.get("lu", last_changed)),
+        _time(compressed["lu"]) if "lu" in compressed else last_changed,
         _context_id(compressed.get("c"), None),
     )
 
@@ -102,9 +104,9 @@ def _changed(known: EntityState, diff: dict[str, Any]) -> EntityState:
         attributes.update(new.get("a") or {})
     last_changed, last_updated = known.last_changed, known.last_updated
     if "lc" in new:  # it implies lu
-        last_changed = last_updated = float(new["lc"])
+        last_changed = last_updated = _time(new["lc"])
     if "lu" in new:
-        last_updated = float(new["lu"])
+        last_updated = _time(new["lu"])
     return EntityState(
         known.entity_id,
         str(new.get("s", known.state)),
@@ -113,6 +115,12 @@ def _changed(known: EntityState, diff: dict[str, Any]) -> EntityState:
         last_updated,
         _context_id(new.get("c"), known.context_id),
     )
+
+
+def _time(seconds: Any) -> float:
+    """Home Assistant tells one time now with and now without fractions of a
+    microsecond; databases round them differently."""
+    return round(float(seconds), 6)
 
 
 def _context_id(context: Any, known: str | None) -> str | None:

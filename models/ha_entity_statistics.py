@@ -15,7 +15,11 @@ class HaEntityStatistics(models.Model):
     _log_access = False
 
     date = fields.Datetime(
-        string="Hour", required=True, readonly=True, help="The hour's beginning"
+        string="Hour",
+        required=True,
+        readonly=True,
+        index=True,
+        help="The hour's beginning",
     )
     mean = fields.Float(readonly=True, aggregator="avg")
     min = fields.Float(string="Minimum", readonly=True, aggregator="min")

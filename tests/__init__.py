@@ -1,6 +1,7 @@
 from . import (
     test_control,
     test_fault_catalogue,
+    test_ha_doctor,
     test_ha_instance,
     test_history_gaps,
     test_history_home_assistant,
@@ -11,6 +12,7 @@ from . import (
     test_home_assistant,
     test_ingest,
     test_ingest_identity,
+    test_ingest_server,
     test_instance_state,
     test_lifecycle,
     test_live_bus,
@@ -28,6 +30,7 @@ from . import (
     test_supervision_faults,
     test_supervision_hosts,
     test_supervision_network,
+    test_supervision_partition,
     test_supervision_prefork,
     test_supervision_stress,
     test_test_connection,

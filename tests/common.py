@@ -19,10 +19,17 @@ import psycopg2
 
 from odoo.sql_db import connection_info_for
 from odoo.tests import BaseCase
+from odoo.tools import config
 
 ADDON = Path(__file__).resolve().parents[1]
 TEMPLATE_VARIABLE = "ODOO_HA_TEMPLATE_DB"
 DEFAULT_TIMEOUT_S = 60
+# Arguments of a server that asks recorders again after seconds, where they commit
+# at once or every second.
+SHORT_WAITS = (
+    f"--addons-path={ADDON}/tests/addons,{','.join(config['addons_path'])}",
+    "--load=base,rpc,web,oha_short_waits",
+)
 
 
 def require_environment(name: str) -> str:
@@ -238,6 +245,11 @@ class LifecycleCase(BaseCase):
         self.addCleanup(server.stop)
         return server.start()
 
+    def loading(self, helper) -> list[str]:
+        """Options for a server that loads one of ``tests/addons`` from its start."""
+        addons = ",".join([f"{ADDON}/tests/addons", *config["addons_path"]])
+        return [f"--addons-path={addons}", f"--load=base,rpc,web,{helper}"]
+
     def role_of_its_own(self) -> str:
         """A role for a server without ``-d``, which works on all its databases.
 
@@ -290,6 +302,20 @@ class LifecycleCase(BaseCase):
             "INSERT INTO ha_instance_status (instance_id) VALUES (%s)", (instance_id,)
         )
         return instance_id
+
+    @contextlib.contextmanager
+    def blocked_writer(self, database, ha):
+        """A state of ``light.kitchen`` that an owner has but cannot write."""
+        with contextlib.closing(database.connect()) as connection:
+            with connection.cursor() as cr:
+                cr.execute("LOCK ha_entity_state IN ACCESS EXCLUSIVE MODE")
+            ha.set_state("light.kitchen", "blocked")
+            query = (
+                "SELECT 1 FROM pg_locks WHERE NOT granted"
+                " AND relation = 'ha_entity_state'::regclass"
+            )
+            wait_until(lambda: database.value(query), what="a writer that waits")
+            yield connection
 
     def link_state(self, database, instance_id):
         return database.value(

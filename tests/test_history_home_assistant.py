@@ -9,7 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 from odoo.tests import tagged
 
-from .common import Database, LifecycleCase, OdooServer, start_home_assistant
+from .common import (
+    SHORT_WAITS,
+    Database,
+    LifecycleCase,
+    OdooServer,
+    start_home_assistant,
+)
 from .common import wait_until as wait
 
 CUTS = 20
@@ -75,7 +81,7 @@ class TestHistoryHomeAssistant(LifecycleCase):
         cls.addClassCleanup(cls.proxy.close)
         cls.db = Database()
         cls.addClassCleanup(cls.db.drop)
-        cls.odoo = OdooServer("-d", cls.db.name)
+        cls.odoo = OdooServer("-d", cls.db.name, *SHORT_WAITS)
         cls.addClassCleanup(cls.odoo.stop)
         cls.odoo.start()
         cls.odoo.wait_http()
@@ -131,6 +137,9 @@ class TestHistoryHomeAssistant(LifecycleCase):
             result.setdefault(entity_id, []).append((round(at, 6), state))
         return result
 
+    def connections(self):
+        return self.db.value("SELECT connect_count FROM ha_instance_status")
+
     def connected(self):
         return self.link_state(self.db, self.instance_id) == "connected"
 
@@ -176,11 +185,14 @@ class TestHistoryHomeAssistant(LifecycleCase):
             for _cut in range(CUTS):
                 time.sleep(dice.random() * 1.5)
                 self.proxy.cut()
-                wait(lambda: not self.connected(), what="the cut")
+                before = self.connections()
                 time.sleep(dice.random())
                 # Somebody presses Restart: no waiting for the backoff.
                 self.rpc("ha.instance", "action_restart_websocket", [self.instance_id])
-                wait(self.connected, what="a new connection")
+                wait(
+                    lambda: self.connections() > before and self.connected(),  # noqa: B023
+                    what="a new connection",
+                )
         finally:
             stop.set()
             driver.join()
@@ -205,10 +217,15 @@ class TestHistoryHomeAssistant(LifecycleCase):
 
         wait(finished, PATIENCE_S, "the end of fetching")
         self.assertTrue(agree(), "the last passes change nothing")
-        rows = self.db.sql("SELECT count(*), count(DISTINCT source) FROM ha_entity_history")
+        rows = self.db.sql(
+            "SELECT count(*), count(DISTINCT source) FROM ha_entity_history"
+        )
         self.assertEqual(rows[0][1], 2, "live and fetched")
         self.assertGreater(
-            self.db.value("SELECT count(*) FROM ha_history_gap WHERE reason <> 'first'"), 5
+            self.db.value(
+                "SELECT count(*) FROM ha_history_gap WHERE reason <> 'first'"
+            ),
+            5,
         )
 
     def test_statistics_come_from_years_ago(self):

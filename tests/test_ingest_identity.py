@@ -4,9 +4,11 @@ import math
 
 from odoo.tests import tagged
 
-from ..ha_client.buffer import Batch
+from ..ha_client.buffer import Batch, LinkBuffer
 from ..ha_client.catalog import Registries
 from ..ha_client.model import Area, Device, RegistryEntity
+from ..ha_client.recording import Change
+from ..models.common.link_history import LinkHistory
 from .test_ingest import T0, TABLES, IngestCase, state, world
 
 
@@ -57,6 +59,37 @@ class TestRenames(IngestCase):
         self.assertEqual(self.a.custom_name, "Mine")
         self.assertEqual(self.names(), {"light.new", "light.b"})
         self.assertFalse(self.a.removed_in_ha)
+
+    def test_what_happened_under_the_old_name_is_recorded(self):
+        self.instance.history_mode = "all"
+        history = LinkHistory(self.instance.id, LinkBuffer())
+
+        def record(registries, *changes):
+            batch = Batch(
+                full=True,
+                registries=registries,
+                world=self.world,
+                history=[Change(*change) for change in changes],
+            )
+            self.apply(batch)
+            history.after_states(self.env.cr, batch)
+            history.committed()
+
+        record(entries(r1="a", r2="b"), ("light.a", "on", T0))
+        self.show(new="off", b="off")
+        record(
+            entries(r1="new", r2="b"),
+            ("light.a", "off", T0 + 1),
+            ("light.a", "on", T0 + 2),
+            ("light.new", "off", T0 + 3),
+        )
+        self.env.cr.execute(
+            "SELECT state FROM ha_entity_history WHERE entity_id = %s"
+            " ORDER BY last_changed",
+            (self.a.id,),
+        )
+        states = [state for (state,) in self.env.cr.fetchall()]
+        self.assertEqual(states, ["on", "off", "on", "off"])
 
     def test_rename_changes_the_domain_too(self):
         self.world = world(state("switch.a", "on"), state("light.b"))

@@ -8,10 +8,14 @@ import signal
 import sys
 import time
 
+import bench_edits
 import bench_idle
 import bench_load
+import bench_overload
 import bench_reading
+import bench_real
 import bench_report
+import bench_supervision
 import processes
 from bench_bed import Bed
 from bench_measure import machine
@@ -32,8 +36,13 @@ SCENARIOS = {
     "sustained": bench_load.sustained,
     "floors": bench_load.floors,
     "reconnect": bench_load.reconnect,
-    "flood": bench_load.flood,
+    "flood": bench_overload.flood,
+    "stall": bench_overload.stall,
+    "overload": bench_overload.overload,
+    "edits": bench_edits.edits,
     "idle": bench_idle.idle,
+    "supervision": bench_supervision.supervision,
+    "real": bench_real.real,
     "reading": bench_reading.reading,
 }
 
@@ -95,7 +104,9 @@ def parse():
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help="all, or some")
     parser.add_argument("--quick", action="store_true", help="at most 3 minutes")
     parser.add_argument(
-        "--full", action="store_true", help="read from 10 million rows of history"
+        "--full",
+        action="store_true",
+        help="read from 10 million rows of history; watch 50 instances for 10 minutes",
     )
     parser.add_argument(
         "--write-docs", action="store_true", help="renew the table in docs/"

@@ -22,10 +22,10 @@ HISTORY = "ha_entity_history"
 class Bed:
     """``generator`` and ``odoo`` on a database of their own, not yet connected."""
 
-    def __init__(self, stage, *arguments, **size):
+    def __init__(self, stage, *arguments, generator=None, **size):
         self.stage = stage
         self.database = stage.database()
-        self.generator = stage.generator(**size)
+        self.generator = generator or stage.generator(**size)
         self.odoo = stage.odoo(self.database, *(arguments or ("--workers=0",)))
         self.sql = Sql(self.database)
         self.has_history = False  # known once changes have come
@@ -41,8 +41,12 @@ class Bed:
 
     def connect(self, name="Bench", wait=True):
         """Create an instance of the generator's home; returns its id."""
-        values = {"name": name, "api_url": self.generator.url, "api_token": TOKEN}
-        values["history_mode"] = "all"
+        values = {
+            "name": name,
+            "api_url": self.generator.url,
+            "api_token": getattr(self.generator, "token", TOKEN),
+            "history_mode": "all",
+        }
         (self.instance,) = self.odoo.call("ha.instance", "create", [values])
         if wait:
             self.wait_connected()

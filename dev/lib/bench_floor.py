@@ -97,8 +97,10 @@ def write(database, count, batch):
             tuple(map(list, zip(*_latest(rows), strict=True))),
         )
         text = "".join(
-            [f"{id_}\t{state}\t{number}\tt\t{_time(at)}\tlive\n"
-             for id_, state, number, at in rows]
+            [
+                f"{id_}\t{state}\t{number}\tt\t{_time(at)}\tlive\n"
+                for id_, state, number, at in rows
+            ]
         )
         cr.copy_expert(
             "COPY bench_floor_history (entity_id, state, value, is_numeric,"

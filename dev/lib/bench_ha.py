@@ -20,6 +20,7 @@ from array import array
 from collections import Counter
 
 from aiohttp import web
+
 from bench_home import Home
 
 TOKEN = "bench-long-lived-token-0123456789"
@@ -219,7 +220,9 @@ _NOT_NUMERIC = ("motion", "door", "switch", "light", "text")
 async def read_commands(generator):
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
     tasks = set()
 
     async def answer(command):

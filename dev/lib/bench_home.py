@@ -8,10 +8,15 @@ import json
 
 LABELS = 10
 # What 20 consecutive entities are: mostly sensors, as in a building.
-KINDS = (
-    ["temperature", "humidity", "power", "energy", "voltage", "current", "co2"] * 2
-    + ["motion", "door", "switch", "light", "text", "number"]
-)
+KINDS = [
+    "temperature",
+    "humidity",
+    "power",
+    "energy",
+    "voltage",
+    "current",
+    "co2",
+] * 2 + ["motion", "door", "switch", "light", "text", "number"]
 _SENSORS = {
     "temperature": ("°C", "measurement"),
     "humidity": ("%", "measurement"),

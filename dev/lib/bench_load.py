@@ -1,4 +1,4 @@
-"""Scenarios of the living link: sync, load, latency, flood, reconnect."""
+"""Scenarios of the living link: sync, load, latency, reconnect."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import statistics
 import time
 
 from bench_bed import HISTORY
+from bench_bus import BusSession
 from bench_measure import CommitWatcher, percentiles, rss_mb
 from bench_stage import TOKEN, BenchError, say, wait_until
 
@@ -49,7 +50,9 @@ def sync(run):
     began = bed.generator.do("stats")["accepted"][-1]
     connects = "SELECT connect_count FROM ha_instance_status WHERE instance_id = %s"
     wait_until(
-        lambda: bed.sql.value(connects, (bed.instance,)) > 1 and bed.state() == "connected",
+        lambda: (
+            bed.sql.value(connects, (bed.instance,)) > 1 and bed.state() == "connected"
+        ),
         60,
         "the resync",
         0.01,
@@ -79,14 +82,13 @@ def offer(run, rate, seconds):
     """Offer changes at a rate; what became of them and what it cost."""
     bed = run.bed
     run.settle()
-    began = run.clear()
-    mark = bed.history_mark()
-    updates = _updates(bed)
-    rss = rss_mb(bed.owner)
-    bed.reset_peak()
-    cpu = bed.cpu()
-    with CommitWatcher(bed.database) as watcher:
-        cpu._own = (*cpu._own, watcher.pid)
+    with CommitWatcher(bed.database) as watcher, BusSession(bed) as session:
+        began = run.clear()
+        mark = bed.history_mark()
+        updates = _updates(bed)
+        rss = rss_mb(bed.owner)
+        bed.reset_peak()
+        cpu = bed.cpu(watcher.pid)
         wait = bed.generator.begin("load", rate=rate, seconds=seconds)
         states = [] if bed.has_history else _sample_states(bed, began, seconds)
         sent = wait(seconds + 60)
@@ -105,6 +107,7 @@ def offer(run, rate, seconds):
         time.sleep(0.05)
         rows = latency_rows(bed, began) if bed.has_history else states
         latency = percentiles(watcher.latencies(rows))
+        on_bus = percentiles(session.latencies(_moments(bed, began)))
     stats = bed.generator.do("stats")
     if bed.has_history:
         written = bed.live_rows(mark)
@@ -126,11 +129,16 @@ def offer(run, rate, seconds):
         "written": written,
         "keeps_up": keeps_up,
         "latency_ms": latency,
+        "bus_latency_ms": on_bus,
+        "bus_notifications": session.notifications,
+        "bus_readings": session.readings,
+        "bus_learned": len(session.learned),
         "odoo_cpu_s_per_1000": round(spent["odoo_cpu"] / thousands, 4),
         "postgres_cpu_s_per_1000": spent["postgres_cpu"]
         and round(spent["postgres_cpu"] / thousands, 4),
         # Generator and bench included: much more than 10 % is somebody else.
         "other_cpu_pct": round(100 * foreign / spent["seconds"]),
+        "rss_mb": rss_mb(bed.owner),
         "rss_growth_mb": round(rss_mb(bed.owner) - rss, 1),
         "rss_peak_mb": bed.peak_mb(),
         "generator_late_ms": round(1000 * sent["late"]),
@@ -147,6 +155,22 @@ def latency_rows(bed, began):
         """,
         (began,),
     )
+
+
+def _moments(bed, began):
+    """When an entity took on a state, for states that it had once only."""
+    return {
+        (id_, state): at
+        for id_, state, at in bed.sql.rows(
+            f"""
+            SELECT entity_id, state, extract(epoch FROM min(last_changed))::float8
+              FROM {HISTORY}
+             WHERE last_changed >= to_timestamp(%s) AT TIME ZONE 'UTC'
+          GROUP BY entity_id, state HAVING count(*) = 1
+            """,
+            (began,),
+        )
+    }
 
 
 def _sample_states(bed, began, seconds):
@@ -191,7 +215,9 @@ def latency(run):
 def sustained(run):
     """The highest rate at which states and history keep up."""
     seconds = 4 if run.quick else 10
-    rates = [5000, 10000, 15000] if run.quick else [2000, 5000, 10000, 15000, 20000]
+    rates = [10000, 15000, 20000, 25000, 30000]
+    if run.quick:
+        rates = rates[:3]
     steps, good, bad = [], 0, None
     for rate in rates:
         say(f"offering {rate}/s")
@@ -205,7 +231,15 @@ def sustained(run):
         say(f"offering {rate:.0f}/s")
         steps.append(offer(run, rate, seconds))
         good, bad = (rate, bad) if steps[-1]["keeps_up"] else (good, rate)
-    return {"changes_per_s": good, "history": run.bed.has_history, "steps": steps}
+    before = run.results.get("sync", {}).get("rss_before_mb")
+    return {
+        "changes_per_s": good,
+        "history": run.bed.has_history,
+        "bus": any(step["bus_notifications"] for step in steps),
+        "rss_of_all_mb": before
+        and round(max(step["rss_mb"] for step in steps) - before, 1),
+        "steps": steps,
+    }
 
 
 def floors(run):
@@ -288,35 +322,3 @@ def reconnect(run):
     if bed.has_history:
         result["history_wrong_rows"] = run.wait_history()
     return result
-
-
-def flood(run):
-    """50,000 changes within a second, ten times what a real one can send."""
-    bed = run.bed
-    run.settle()
-    run.clear()
-    mark = bed.history_mark()
-    cuts = len(bed.generator.do("stats")["cuts"])
-    rss = rss_mb(bed.owner)
-    bed.reset_peak()
-    cpu = bed.cpu()
-    sent = bed.generator.do("flood", count=50000, rate=50000)
-    ended = time.time()
-    bed.wait_exact(60)
-    exact = time.time()
-    spent = cpu.read()
-    result = {
-        "sent_in_s": round(sent["seconds"], 2),
-        "exact_after_s": round(exact - ended, 2),
-        "most_pending": sent["most_pending"],
-        "cut": len(bed.generator.do("stats")["cuts"]) > cuts,
-        "cpu": spent,
-        "rss_before_mb": rss,
-        "rss_peak_mb": bed.peak_mb(),
-    }
-    if bed.has_history:
-        result["live_rows"] = bed.live_rows(mark)
-        result["history_wrong_rows"] = run.wait_history()
-        result["history_complete_after_s"] = round(time.time() - ended, 1)
-    time.sleep(5)
-    return {**result, "rss_after_mb": rss_mb(bed.owner)}

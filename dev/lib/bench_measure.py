@@ -6,11 +6,12 @@ import threading
 import time
 from pathlib import Path
 
-import processes
 import psutil
 import psycopg2
 
 import odoo.release
+
+import processes
 
 POLL = 0.004
 

@@ -4,7 +4,8 @@ A gap is fetched in passes: the first at once, the others ask for its last minut
 again, because the recorder commits late (every 5 s unless told otherwise). A pass
 goes through the recorded entities, some at a time, and through time in windows
 that adapt to how much comes. How far it is stands in the gap's row:
-``cursor = {"after": id of the last finished entity, "at": epoch seconds}``.
+``cursor = {"after": id of the last finished entity, "at": epoch seconds,
+"held": {id of an entity: the state and time that its minimum interval holds}}``.
 
 What Home Assistant cannot vouch for is marked. It does not know an entity at the
 gap's beginning although we do: it does not record it, or has purged that time.
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 from ...ha_client.exceptions import CommandError, CommandTimeout
 from ...ha_client.history import HISTORY_COMMAND, changes_of, history_request
-from ...ha_client.recording import Track, thin
+from ...ha_client.recording import Change, Track, thin
 from . import history_sql
 from .ownership import fence
 
@@ -30,7 +31,7 @@ ANSWER_TIMEOUT_S = 60.0
 FIRST_WINDOW_S = 600.0
 LONGEST_WINDOW_S = 10 * 86400.0
 SHORTEST_WINDOW_S = 1.0
-FEW_ROWS, MANY_ROWS = 2000, 8000  # in one answer
+FEW_ROWS, MANY_ROWS = 2000, 8000  # in one answer; in between is right
 MARGIN_S = 1.0  # more than asked for costs nothing
 WAIT_S = 300.0
 CLAIMING = ("disconnect", "overload")  # gaps in what we say is complete
@@ -144,7 +145,8 @@ class GapFetcher:
     # One slice ------------------------------------------------------------------
 
     def _fetch(self, gap: Gap, entities: dict[str, Track]) -> None:
-        position = (gap.cursor or {}).get("at")
+        cursor = gap.cursor or {}
+        position, held = cursor.get("at"), cursor.get("held", {})
         missing = dict(gap.missing or {})
         if position is None:
             position = gap.start
@@ -155,11 +157,13 @@ class GapFetcher:
         changes = {key: changes[key] for key in changes if key in entities}
         is_last = end >= gap.until + MARGIN_S
         last_id = max(track.record_id for track in entities.values())
-        after = (gap.cursor or {}).get("after", 0)
-        cursor = {"after": last_id} if is_last else {"after": after, "at": end}
         with self._backfill.connection as connection, connection.cursor() as cr:
             fence(cr, self._link.instance_id, self._link.epoch)
-            count = self._write(cr, entities, changes, position, end)
+            count, held = self._write(cr, entities, changes, position, end, held)
+            if is_last:  # what is still held is live recording's business
+                cursor = {"after": last_id}
+            else:
+                cursor = {"after": cursor.get("after", 0), "at": end, "held": held}
             if gap.reason in CLAIMING:
                 self._check(cr, gap, entities, changes, position, end, missing)
             cr.execute(
@@ -184,26 +188,39 @@ class GapFetcher:
 
     def _adapt(self, count: int) -> None:
         if count > MANY_ROWS:
-            self._window = max(SHORTEST_WINDOW_S, self._window / 2)
+            window = self._window * FEW_ROWS / count
+            self._window = max(SHORTEST_WINDOW_S, window)
         elif count < FEW_ROWS:
             self._window = min(LONGEST_WINDOW_S, self._window * 4)
 
-    def _write(self, cr, entities, changes, start, end) -> int:
-        """Insert what is new; leave out what live recording would have left out."""
-        ids = [entities[key].record_id for key in changes]
+    def _write(self, cr, entities, changes, start, end, held) -> tuple[int, dict]:
+        """Insert what is new; leave out what live recording would have left out.
+
+        :param held: by database id, state and time held from the slice before
+        :return: how many rows are new, and what is held now
+        """
+        waiting = [key for key, t in entities.items() if str(t.record_id) in held]
+        names = dict.fromkeys([*changes, *waiting])
+        ids = [entities[key].record_id for key in names]
         before = history_sql.latest_rows(cr, ids, start)
-        rows = []
-        for entity_id, found in changes.items():
+        rows, still_held = [], {}
+        for entity_id in names:
             track = entities[entity_id]
+            key = str(track.record_id)
             state, at = before.get(track.record_id, (None, 0.0))
-            track = track._replace(state=state, at=at)
-            rows += thin(track, (c for c in found if c.at > at), end)
+            waits = Change(entity_id, *held[key]) if key in held else None
+            track = track._replace(state=state, at=at, held=waits)
+            newer = (c for c in changes.get(entity_id, ()) if c.at > at)
+            found, waits = thin(track, newer, end)
+            rows += found
+            if waits:
+                still_held[key] = [waits.state, waits.at]
         count = history_sql.insert_rows(cr, rows, "backfill")
         ranges: dict[int, tuple[float, float]] = {}
         for row in rows:
             low, high = ranges.get(row.record_id, (row.at, row.at))
             ranges[row.record_id] = min(low, row.at), max(high, row.at)
-        return count - history_sql.remove_repetitions(cr, ranges)
+        return count - history_sql.remove_repetitions(cr, ranges), still_held
 
     # What cannot be had -----------------------------------------------------------
 

@@ -6,16 +6,14 @@ and works inside the caller's transaction, which is to be committed between batc
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 BATCH = 5000  # rows
-FIRST_WINDOW = timedelta(hours=1)
-LONGEST_WINDOW = timedelta(days=30)
-FEW_ROWS = BATCH // 4
+ENTITIES_AT_ONCE = 100
 
-# The index answers both for each entity.
+# What has something to delete; the index answers both for each entity.
 _OLD_SQL = """
-    SELECT e.id, kept.last_changed, oldest.last_changed
+    SELECT e.id, kept.last_changed
       FROM ha_entity e
       JOIN LATERAL (SELECT last_changed FROM ha_entity_history
                      WHERE entity_id = e.id AND last_changed <= %s
@@ -24,48 +22,44 @@ _OLD_SQL = """
                      WHERE entity_id = e.id
                   ORDER BY last_changed LIMIT 1) oldest ON TRUE
      WHERE e.instance_id = %s AND oldest.last_changed < kept.last_changed
+  ORDER BY e.id
 """
 _DELETE_SQL = """
     DELETE FROM ha_entity_history
      WHERE ctid = ANY(ARRAY(
         SELECT h.ctid
-          FROM unnest(%(ids)s::int[], %(limits)s::timestamp[]) AS e(id, kept)
+          FROM unnest(%(ids)s::int[], %(kept)s::timestamp[]) AS e(id, kept)
          CROSS JOIN LATERAL (
             SELECT ctid FROM ha_entity_history
-             WHERE entity_id = e.id AND last_changed < least(e.kept, %(until)s)
+             WHERE entity_id = e.id AND last_changed < e.kept
              LIMIT %(batch)s) h
          LIMIT %(batch)s))
 """
 
 
 def delete_old_rows(cr, instance_id: int, limit: datetime) -> Iterator[int]:
-    """Delete history of an instance that is older than ``limit``, oldest first.
+    """Delete history of an instance that is older than ``limit``.
 
-    Goes through time in windows that adapt to how much there is: what came at the
-    same time lies side by side, and is deleted in one go.
+    Goes from entity to entity, as the index does. Through time would touch each page
+    of the table once, but was four times slower.
 
     :return: iterator over how many rows each batch has deleted
     """
     cr.execute(_OLD_SQL, (limit, instance_id))
-    rows = cr.fetchall()
-    if not rows:
-        return
-    ids, limits, firsts = map(list, zip(*rows, strict=True))
-    params = {"ids": ids, "limits": limits, "batch": BATCH}
-    window, until, end = FIRST_WINDOW, min(firsts), max(limits)
-    while until < end:
-        until = min(until + window, end)
-        deleted, count = 0, BATCH
+    entities, waiting = cr.fetchall(), 0
+    for start in range(0, len(entities), ENTITIES_AT_ONCE):
+        ids, kept = zip(*entities[start : start + ENTITIES_AT_ONCE], strict=True)
+        params = {"ids": list(ids), "kept": list(kept), "batch": BATCH}
+        count = BATCH
         while count == BATCH:
-            cr.execute(_DELETE_SQL, {**params, "until": until})
+            cr.execute(_DELETE_SQL, params)
             count = cr.rowcount
-            deleted += count
-            if count:
-                yield count
-        if deleted < FEW_ROWS:
-            window = min(window * 2, LONGEST_WINDOW)
-        elif deleted > BATCH:
-            window /= 2
+            waiting += count
+            if waiting >= BATCH:
+                yield waiting
+                waiting = 0
+    if waiting:
+        yield waiting
 
 
 def delete_old_gaps(cr, instance_id: int, limit: datetime) -> int:

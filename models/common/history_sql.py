@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from ...ha_client.buffer import Lost
 from ...ha_client.recording import Row, Track
-from .sql_values import clean_text, numbers, texts
+from .sql_values import numbers, texts
 
 FIRST_DAYS = 10  # what Home Assistant keeps unless told otherwise
 LATEST_SQL = """
@@ -81,7 +81,7 @@ def insert_rows(cr, rows: Iterable[Row], source: str) -> int:
         {
             "source": source,
             "ids": numbers(row.record_id for row in rows),
-            "states": texts(clean_text(row.state) for row in rows),
+            "states": texts(row.state for row in rows),
             "values": numbers(row.value for row in rows),
             "times": numbers(row.at for row in rows),
         },

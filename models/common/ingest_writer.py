@@ -10,7 +10,7 @@ row, and nothing is written.
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg2
 from psycopg2.extras import Json
@@ -34,9 +34,17 @@ IDLE_WAIT_S = 1.0
 LOCK_TIMEOUT_MS = 2000
 RETRY_PAUSE_S = 1.0
 BACKLOG_S = 5.0  # what waits longer than that is shown on the instance
+FLOOD_PAUSE_S = 60.0  # so long without a loss ends a flood, for the log
 
 # A user may delete a record between two statements of ours; try again then, too.
 _RETRY = (*BUSY, psycopg2.errors.ForeignKeyViolation)
+# A value that cannot be stored; ValueError comes from psycopg2 itself.
+_REFUSED = (
+    psycopg2.DataError,
+    psycopg2.errors.ProgramLimitExceeded,
+    psycopg2.errors.StatementTooComplex,
+    ValueError,
+)
 
 
 @dataclass
@@ -54,11 +62,22 @@ class WriterLink:
     fenced: bool = False
     failing: bool = False
     leaving: bool = False  # this is its last batch
+    in_hand: Batch | None = None  # taken from the buffer, not yet committed
     # All of time.monotonic():
     beat_at: float = 0.0  # the last heartbeat written
     blocked_since: float | None = None  # since when nothing could be written
     not_before: float = 0.0  # after a failure that is our own fault
+    lost_at: float | None = None  # when history found no room the last time
     backlog_told: bool = False  # the status row says so
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """How many states and changes of history wait, here and in the buffer."""
+        batch = self.in_hand or Batch()
+        return (
+            len(batch.states) + self.buffer.pending,
+            len(batch.history) + self.buffer.pending_history,
+        )
 
 
 class IngestWriter(threading.Thread):
@@ -88,7 +107,8 @@ class IngestWriter(threading.Thread):
 
     def wake(self) -> None:
         """Something is waiting to be written."""
-        self._wake.set()
+        if not self._wake.is_set():  # which costs a lock for each change
+            self._wake.set()
 
     def attach(self, link: WriterLink) -> None:
         """Write for this link from now on."""
@@ -210,9 +230,11 @@ class IngestWriter(threading.Thread):
         for link in links:
             if link.fenced or now < link.not_before:
                 continue
-            batch = link.buffer.drain()
+            batch = link.in_hand = link.buffer.drain()
             due = batch or link.history.is_due
-            if due and not self._write(link, batch):
+            written = not due or self._write(link, batch)
+            link.in_hand = None
+            if not written:
                 # The others wait for the same tables; let them go first next time.
                 with self._lock:
                     if self._links.pop(link.instance_id, None) is link:
@@ -232,7 +254,7 @@ class IngestWriter(threading.Thread):
                 _write_status(cr, link, batch)
                 if link.leaving:
                     link.counts.add(batch.counts, recorded)
-                    link.counts.write(cr)
+                    link.counts.save(cr)
                 if link.backlog_told:
                     _withdraw_backlog(cr, link)
             self._written(link, batch, recorded)
@@ -245,7 +267,7 @@ class IngestWriter(threading.Thread):
             self._keep(link, batch)
             self._log_failure(link, "waits for the database", error)
             return False
-        except psycopg2.DataError:
+        except _REFUSED:
             link.history.failed()
             self._write_apart(link, batch)
         except (psycopg2.OperationalError, psycopg2.InterfaceError):
@@ -272,6 +294,8 @@ class IngestWriter(threading.Thread):
         link.counts.add(batch.counts, recorded)
         link.failing = link.backlog_told = False
         link.blocked_since = None
+        if batch.lost:
+            _log_lost(link)
         if link.history.has_gap:
             link.history.has_gap = False
             self._on_gap()
@@ -279,54 +303,28 @@ class IngestWriter(threading.Thread):
     def _keep(self, link: WriterLink, batch: Batch) -> None:
         """Give a batch back that could not be written."""
         link.history.failed()
+        link.in_hand = None
         link.buffer.restore(batch)
         link.blocked_since = link.blocked_since or time.monotonic()
 
     def _write_apart(self, link: WriterLink, batch: Batch) -> None:
         """Find the value that PostgreSQL refuses and write all others."""
-        if len(batch.states) <= 1 and len(batch.history) <= 1 and not batch.full:
-            names = {*batch.states, *(change.entity_id for change in batch.history)}
+        parts = batch.split()
+        if not parts:
             _logger.exception(
                 "A value of %s cannot be stored and is left out. instance_id=%s",
-                ", ".join(names) or "the link's status",
+                ", ".join(batch.names) or "the link's status",
                 link.instance_id,
             )
-            return
-        if batch.full:
-            # Without the records' descriptions the states can be told apart.
-            _logger.exception(
-                "Reconciling instance %s failed; writing states one by one."
+        elif batch.full:
+            _logger.warning(
+                "Reconciling instance %s failed; writing its records bit by bit."
                 " instance_id=%s",
                 link.name,
                 link.instance_id,
             )
-            states = dict(batch.world)
-        else:
-            states = batch.states
-        keys = list(states)
-        half = len(keys) // 2
-        gap = batch.opens_gap  # to be noted before any state is overwritten
-        for part in filter(None, (keys[:half], keys[half:])):
-            chosen = {key: states[key] for key in part}
-            described = None if batch.full else batch.described
-            self._write(
-                link, Batch(states=chosen, described=described, opens_gap=gap)
-            )
-            gap = False
-        middle = len(batch.history) // 2
-        for changes in (batch.history[:middle], batch.history[middle:]):
-            if changes:
-                self._write(link, Batch(history=changes))
-        rest = replace(
-            batch,
-            full=False,
-            opens_gap=False,
-            states={},
-            described=None,
-            history=[],
-        )
-        if rest:
-            self._write(link, rest)
+        for part in parts:
+            self._write(link, part)
 
     def _fence(self, cr, link: WriterLink) -> None:
         try:
@@ -349,12 +347,14 @@ class IngestWriter(threading.Thread):
                 with self._connection, self._connection.cursor() as cr:
                     self._fence(cr, link)
                     heartbeat.write(cr, self.dbname, link.instance_id)
-                    link.counts.write(cr)
+                    link.counts.save(cr)
                     if backlog >= BACKLOG_S:
                         _tell_backlog(cr, link, backlog)
                 link.beat_at = now
-                link.counts.written()
+                link.counts.saved()
                 link.backlog_told = link.backlog_told or backlog >= BACKLOG_S
+                if link.buffer.dropped:
+                    _log_lost(link)
             except Fenced:
                 link.fenced = True
                 self._on_fenced(link.instance_id)
@@ -373,21 +373,40 @@ class IngestWriter(threading.Thread):
         link.failing = True
 
 
+def _log_lost(link: WriterLink) -> None:
+    """Say once in a flood that more came than could be written."""
+    now = time.monotonic()
+    if link.lost_at is None or now - link.lost_at > FLOOD_PAUSE_S:
+        _logger.warning(
+            "Instance %s: more changes came than could be written. States stay right;"
+            " what found no room in the history is fetched from Home Assistant."
+            " instance_id=%s",
+            link.name,
+            link.instance_id,
+        )
+    link.lost_at = now
+
+
 def _tell_backlog(cr, link: WriterLink, seconds: float) -> None:
     """The link is up, but what is shown is not what Home Assistant has."""
+    dropped = link.buffer.dropped
     params = {"pending": link.buffer.pending, "seconds": round(seconds)}
     cr.execute(
-        "UPDATE ha_instance_status SET state = 'syncing', cause = 'backlog',"
+        "UPDATE ha_instance_status SET state = 'syncing', cause = %s,"
         " params = %s WHERE instance_id = %s"
-        " AND (state = 'connected' OR cause = 'backlog')",
-        (Json(params), link.instance_id),
+        " AND (state = 'connected' OR cause IN ('backlog', 'overflow'))",
+        (
+            "overflow" if dropped else "backlog",
+            Json({**params, "dropped": dropped}),
+            link.instance_id,
+        ),
     )
 
 
 def _withdraw_backlog(cr, link: WriterLink) -> None:
     cr.execute(
         "UPDATE ha_instance_status SET state = 'connected', cause = NULL,"
-        " params = NULL WHERE instance_id = %s AND cause = 'backlog'",
+        " params = NULL WHERE instance_id = %s AND cause IN ('backlog', 'overflow')",
         (link.instance_id,),
     )
 

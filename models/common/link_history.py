@@ -45,13 +45,18 @@ class LinkHistory:
         """
         self._planned = {}
         changes = batch.history
-        if self._stale or batch.full:
-            changes = [*changes, *self._reload(cr)]
+        if self._stale or batch.full or batch.touched:
+            before = self._recorder.names
+            new = self._reload(cr)
+            changes = _under_present_names(changes, before, self._recorder.names)
+            changes = [*changes, *new]
+        lost = batch.lost.entity_ids if batch.lost else ()
         if batch.lost:
-            self._recorder.forget(batch.lost.entity_ids)
             history_sql.note_lost(cr, self._instance_id, batch.lost)
             self.has_gap = True
-        rows, self._planned = self._recorder.plan(changes, time.monotonic(), final)
+        rows, self._planned = self._recorder.plan(
+            changes, time.monotonic(), final, lost
+        )
         count = history_sql.insert_rows(cr, rows, "live")
         if batch.closes_gap:
             history_sql.close_gap(cr, self._instance_id, batch.closes_gap)
@@ -77,3 +82,23 @@ class LinkHistory:
         new = [key for key, track in tracks.items() if track.record_id not in known]
         first, self._loaded, self._stale = not self._loaded, True, False
         return [] if first else self._buffer.recall(new)
+
+
+def _under_present_names(changes, before: dict[str, int], now: dict[str, int]):
+    """Changes of entities that were renamed after them.
+
+    :param before: database ids by the entity ids that ``changes`` may have
+    """
+    names = {id_: name for name, id_ in now.items()}
+    renamed = {
+        name: names[id_]
+        for name, id_ in before.items()
+        # Should the name be another's by now, nobody knows whose change it is.
+        if id_ in names and name not in now
+    }
+    if not renamed:
+        return changes
+    return [
+        change._replace(entity_id=renamed.get(change.entity_id, change.entity_id))
+        for change in changes
+    ]

@@ -12,12 +12,15 @@ MAX_EPOCH = 253402300799.0  # the end of the year 9999
 
 
 def texts(values: Iterable[str | None]) -> str:
-    """A literal for ``text[]``."""
-    return "{%s}" % ",".join(
-        "NULL"
-        if value is None
-        else '"%s"' % value.replace("\\", "\\\\").replace('"', '\\"')
-        for value in values
+    """A literal for ``text[]``, without what PostgreSQL cannot store."""
+    return clean_text(
+        "{%s}"
+        % ",".join(
+            "NULL"
+            if value is None
+            else '"%s"' % value.replace("\\", "\\\\").replace('"', '\\"')
+            for value in values
+        )
     )
 
 

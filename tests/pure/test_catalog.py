@@ -95,10 +95,17 @@ def test_attributes_describe_the_entity():
             )
         ],
         states=[
-            state("sensor.a", unit_of_measurement="W", device_class="power", icon="")
+            state(
+                "sensor.a",
+                unit_of_measurement="W",
+                device_class="power",
+                state_class="measurement",
+                icon="",
+            )
         ],
     ).values()
     assert (row.domain, row.unit, row.device_class) == ("sensor", "W", "power")
+    assert row.state_class == "measurement"
     assert (row.icon, row.entity_category, row.hidden) == (
         "mdi:entry",
         "diagnostic",
@@ -122,7 +129,13 @@ def test_filter_sees_entry_and_device():
 
 def test_only_describing_attributes_change_the_description():
     assert not description_changed({"brightness": 1}, {"brightness": 2, "x": 3})
-    for name in ("friendly_name", "unit_of_measurement", "device_class", "icon"):
+    for name in (
+        "friendly_name",
+        "unit_of_measurement",
+        "device_class",
+        "state_class",
+        "icon",
+    ):
         assert description_changed({}, {name: "x"})
         assert description_changed({name: "x"}, {})
         assert not description_changed({name: "x"}, {name: "x"})

@@ -1,6 +1,7 @@
 """Requests to the recorder and their answers."""
 
 import pytest
+
 from ha_client.exceptions import ProtocolError
 from ha_client.history import (
     changes_of,
@@ -50,12 +51,24 @@ def test_another_answer_is_an_error(answer):
 def test_statistics_are_in_milliseconds():
     answer = {
         "sensor.a": [
-            {"start": 3600000, "end": 7200000, "mean": 1, "min": 0.5, "max": float("nan")}
+            {
+                "start": 3600000,
+                "end": 7200000,
+                "mean": 1,
+                "min": 0.5,
+                "max": float("nan"),
+            }
         ]
     }
     [row] = statistics_of(answer)
     assert (row.entity_id, row.start) == ("sensor.a", 3600.0)
-    assert (row.mean, row.min, row.max, row.sum, row.change) == (1, 0.5, None, None, None)
+    assert (row.mean, row.min, row.max, row.sum, row.change) == (
+        1,
+        0.5,
+        None,
+        None,
+        None,
+    )
     assert statistics_request(["sensor.a"], 0.0, 3600.0)["end_time"] == (
         "1970-01-01T01:00:00+00:00"
     )

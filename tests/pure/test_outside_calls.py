@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+
 from ha_client.exceptions import CommandError, CommandTimeout, ConnectionLost
 from ha_client.outside_calls import OutsideCalls
 

@@ -1,6 +1,7 @@
 """Which changes become history."""
 
 import pytest
+
 from ha_client.recording import Change, Recorder, Track, thin
 
 
@@ -52,10 +53,28 @@ def test_nothing_takes_effect_before_the_commit():
     assert first == again != []
 
 
+def lose(made, offered, now=0.0):
+    rows, changed = made.plan(offered, now, lost=["sensor.a", "sensor.unknown"])
+    made.commit(changed)
+    return [(row.state, row.at) for row in rows]
+
+
 def test_after_a_loss_the_next_change_is_recorded_whatever_it_is():
     made = recorder(state="on", at=50.0)
-    made.forget(["sensor.a", "sensor.unknown"])
+    assert lose(made, []) == []
     assert record(made, changes("on")) == [("on", 100.0)]
+
+
+def test_what_was_lost_came_after_what_was_kept():
+    made = recorder(state="on", at=50.0)
+    assert lose(made, changes("off")) == [("off", 100.0)]
+    assert record(made, changes("off", start=105.0)) == [("off", 105.0)]
+
+
+def test_a_loss_ends_the_interval_of_what_is_held():
+    made = recorder(interval=10)
+    assert lose(made, changes("1", "2")) == [("1", 100.0), ("2", 101.0)]
+    assert not made.is_holding
 
 
 def test_deadband_is_relative_to_what_was_recorded():
@@ -115,10 +134,26 @@ def test_new_entities_keep_what_is_known():
 
 def test_the_past_is_thinned_as_the_present():
     offered = changes("1", "2", "3", "4", step=4.0)
-    rows = thin(Track(7, interval=10), offered, until=200.0)
+    rows, held = thin(Track(7, interval=10), offered, until=200.0)
     assert [(row.state, row.at) for row in rows] == [
         ("1", 100.0),
         ("3", 108.0),
         ("4", 112.0),
     ]
-    assert [row.state for row in thin(Track(7), offered, 200.0)] == ["1", "2", "3", "4"]
+    assert held is None
+    rows, _held = thin(Track(7), offered, 200.0)
+    assert [row.state for row in rows] == ["1", "2", "3", "4"]
+
+
+def test_the_past_is_thinned_in_slices_as_in_one_go():
+    offered = changes("1", "2", "3", "4", "1", "5", step=4.0)
+    whole, _held = thin(Track(7, interval=10), offered, until=300.0)
+    for cut in range(len(offered) + 1):
+        track, rows, start = Track(7, interval=10), [], cut * 4.0 + 98.0
+        for part, until in ((offered[:cut], start), (offered[cut:], 300.0)):
+            found, held = thin(track, part, until)
+            rows += found
+            if found:
+                track = track._replace(state=found[-1].state, at=found[-1].at)
+            track = track._replace(held=held)
+        assert rows == whole

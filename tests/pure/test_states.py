@@ -63,6 +63,15 @@ def test_last_updated_is_last_changed_unless_given():
     assert times == {"a.a": (5.0, 5.0), "a.b": (5.0, 7.0)}
 
 
+def test_times_are_whole_microseconds(decoder):
+    """Home Assistant 2025.4 tells the same time with and without the rest."""
+    exact, rounded = 1795598415.4451175, 1795598415.445117
+    added = decoder.apply({"a": {"a.a": compressed(lc=exact, lu=exact + 1)}})
+    assert added.changed["a.a"].last_changed == rounded
+    changed = decoder.apply(change("a.a", {"s": "on", "lc": exact + 2}))
+    assert changed.changed["a.a"].last_changed == rounded + 2
+
+
 def test_a_changed_state_sets_both_times(decoder):
     changes = decoder.apply(change("light.a", {"s": "on", "lc": 20.25, "c": "new"}))
     assert not changes.complete
@@ -164,7 +173,7 @@ class Truth:
         return packed
 
     def step(self):
-        self.now += self.rng.random()
+        self.now = round(self.now + self.rng.random(), 6)
         entity_id = f"sensor.s{self.rng.randrange(12)}"
         if entity_id not in self.states:
             return self._add(entity_id)
