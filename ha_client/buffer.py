@@ -9,11 +9,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import causes
-from .catalog import Registries, description_changed
+from .catalog import Registries, concerned_entities, description_changed
 from .model import EntityState
 from .recording import Change
 from .session import is_running
@@ -87,6 +87,10 @@ class Batch:
 
     full: bool = False  # reconcile all records with ``registries`` and ``world``
     authoritative: bool = False  # what is missing there is gone in Home Assistant
+    # Not full: reconcile the records of these registries (entities apart) …
+    kinds: set[str] = field(default_factory=set)
+    # … and of these entities, whose states are in ``world``
+    touched: set[str] = field(default_factory=set)
     registries: Registries = field(default_factory=Registries)
     world: dict[str, EntityState] = field(default_factory=dict)
     states: dict[str, EntityState] = field(default_factory=dict)
@@ -105,6 +109,8 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(
             self.full
+            or self.kinds
+            or self.touched
             or self.states
             or self.removed
             or self.history
@@ -114,6 +120,64 @@ class Batch:
             or self.config
             or self.events
         )
+
+    @property
+    def names(self) -> list[str]:
+        """What it brings news of: kinds of registries, entity ids."""
+        changes = {change.entity_id for change in self.history}
+        return sorted({*self.kinds, *self.touched, *self.states, *changes})
+
+    def split(self) -> list["Batch"]:
+        """Smaller batches that are the same together; none if it is indivisible.
+
+        To find a value that the database refuses. Records come before their states.
+        """
+        if self.full:
+            entities = {row.entity_id for row in self.registries.entities}
+            return replace(
+                self,
+                full=False,
+                kinds=REGISTRY_FIELDS.keys() - {"entity"},
+                touched=entities | self.world.keys(),
+                states=dict(self.world),
+                described=None,
+            ).split()
+        parts = [self._describe(kinds=set(part)) for part in _halves(self.kinds)]
+        parts += [self._describe(touched=set(part)) for part in _halves(self.touched)]
+        for part in _halves(self.states):
+            states = {key: self.states[key] for key in part}
+            parts.append(Batch(states=states, described=self.described))
+        parts += [Batch(history=part) for part in _halves(self.history)]
+        first = Batch(opens_gap=self.opens_gap, counts=self.counts)
+        if first.opens_gap or first.counts.changes:
+            parts.insert(0, first)
+        rest = replace(
+            self,
+            **{"kinds": set(), "touched": set(), "world": {}},
+            **{"states": {}, "history": []},
+            opens_gap=False,
+            counts=Counts(),
+        )
+        if rest:
+            parts.append(rest)
+        return parts if len(parts) > 1 else []
+
+    def _describe(self, **what) -> "Batch":
+        return Batch(
+            authoritative=self.authoritative,
+            registries=self.registries,
+            world={
+                key: self.world[key]
+                for key in self.world.keys() & what.get("touched", ())
+            },
+            **what,
+        )
+
+
+def _halves(items) -> list[list]:
+    items = list(items)
+    middle = (len(items) + 1) // 2
+    return [part for part in (items[:middle], items[middle:]) if part]
 
 
 class LinkBuffer:
@@ -130,6 +194,8 @@ class LinkBuffer:
         self._registries: dict[str, tuple] = {}
         self._running = False
         self._full = False
+        self._kinds: set[str] = set()
+        self._touched: set[str] = set()
         self._states: dict[str, EntityState] = {}
         self._removed: set[str] = set()
         self._described: set[str] = set()
@@ -155,10 +221,17 @@ class LinkBuffer:
         self._wake()
 
     def on_registry(self, kind: str, rows: list) -> None:
+        rows = tuple(rows)
         with self._lock:
-            self._registries[REGISTRY_FIELDS[kind]] = tuple(rows)
+            before = self._registries.get(REGISTRY_FIELDS[kind], ())
+            self._registries[REGISTRY_FIELDS[kind]] = rows
             # Before the first complete snapshot, reconciling would be premature.
-            self._full = self._full or self._running
+            if not self._running or rows == before:
+                return
+            if kind != "entity":
+                self._kinds.add(kind)
+            entities = self._registries.get("entities", ())
+            self._touched |= concerned_entities(kind, before, rows, entities)
         self._wake()
 
     def on_states(self, changes) -> None:
@@ -206,6 +279,11 @@ class LinkBuffer:
         """How many changes wait here to be recorded."""
         return len(self._history)
 
+    @property
+    def dropped(self) -> int:
+        """How many changes found no room in what waits here."""
+        return self._counts.dropped
+
     # What the writer calls ------------------------------------------------
 
     def recall(self, entity_ids) -> list[Change]:
@@ -223,6 +301,8 @@ class LinkBuffer:
                 states=self._states,
                 described=self._described,
                 removed=self._removed,
+                kinds=self._kinds,
+                touched=self._touched,
                 history=self._history,
                 lost=self._lost,
                 opens_gap=self._opens_gap,
@@ -232,10 +312,15 @@ class LinkBuffer:
                 events=list(self._events),
                 counts=self._counts,
             )
-            if self._full:
+            if self._full or self._kinds or self._touched:
                 batch.registries = Registries(**self._registries)
+            if self._full:
                 batch.world = dict(self._world)
-            self._full = False
+                batch.kinds, batch.touched = set(), set()
+            else:
+                present = self._touched & self._world.keys()
+                batch.world = {key: self._world[key] for key in present}
+            self._full, self._kinds, self._touched = False, set(), set()
             self._states, self._removed, self._described = {}, set(), set()
             self._history, self._lost, self._counts = [], None, Counts()
             self._opens_gap, self._closes_gap = False, None
@@ -247,6 +332,8 @@ class LinkBuffer:
         """Give back a batch that could not be written; what is newer wins."""
         with self._lock:
             self._full = self._full or batch.full
+            self._kinds |= batch.kinds
+            self._touched |= batch.touched
             for entity_id, state in batch.states.items():
                 if entity_id in self._states:
                     self._counts.coalesced += 1
@@ -298,7 +385,7 @@ class LinkBuffer:
             if old is None or old.attributes is not state.attributes:
                 self._described.add(entity_id)
                 if old is None or description_changed(old.attributes, state.attributes):
-                    self._full = True
+                    self._describe(entity_id)
             if (old is None or old.state != state.state) and (
                 entity_id not in self.unrecorded
             ):
@@ -314,6 +401,13 @@ class LinkBuffer:
             self._removed -= changes.changed.keys()
         self._world.update(changes.changed)
         waiting.update(changes.changed)
+
+    def _describe(self, entity_id: str) -> None:
+        """An entity is new, or what it says of itself has changed."""
+        if self._running:
+            self._touched.add(entity_id)
+        else:
+            self._full = True  # the registries were not written yet, either
 
     def _drop(self, change: Change) -> None:
         self._counts.dropped += 1

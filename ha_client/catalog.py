@@ -5,7 +5,7 @@ has a state for it or an enabled entry in its entity registry; a good third of a
 typical installation has a state and no registry entry.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from .entity_filter import EntityFilter
@@ -57,14 +57,41 @@ def description_changed(old: Mapping, new: Mapping) -> bool:
     return any(old.get(key) != new.get(key) for key in DESCRIBING_ATTRIBUTES)
 
 
+def concerned_entities(
+    kind: str, before: Iterable, after: Iterable, entities: Iterable[RegistryEntity]
+) -> set[str]:
+    """The entity ids whose description may differ after a registry has changed.
+
+    :param kind: of the registry, as in ``registries``
+    :param before: its former rows
+    :param after: its present rows
+    :param entities: the present rows of the entity registry
+    """
+    changed = set(before) ^ set(after)
+    if kind == "entity":
+        return {row.entity_id for row in changed}
+    if kind == "device":
+        devices = {row.device_id for row in changed}
+        return {row.entity_id for row in entities if row.device_id in devices}
+    return set()
+
+
 def build_catalog(
     registries: Registries,
     states: Mapping[str, EntityState],
     entity_filter: EntityFilter,
+    among: Collection[str] | None = None,
 ) -> list[CatalogEntity]:
-    """List every entity that the filter accepts, ordered by entity id."""
+    """List every entity that the filter accepts, ordered by entity id.
+
+    :param among: only these entity ids; None: all
+    """
     devices = {device.device_id: device for device in registries.devices}
-    entries = {entry.entity_id: entry for entry in registries.entities}
+    entries = {
+        entry.entity_id: entry
+        for entry in registries.entities
+        if among is None or entry.entity_id in among
+    }
     enabled = {key for key, entry in entries.items() if not entry.disabled}
     rows = []
     for entity_id in sorted(enabled | states.keys()):

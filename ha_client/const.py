@@ -21,8 +21,8 @@ BEHIND_S: Final = 0.5  # without a pause between reads
 PROGRESS_BYTES: Final = 16 * 1024  # so much of an unfinished frame is a sign of life
 COMMAND_TIMEOUT: Final = 60.0
 CONFIG_POLL_INTERVAL: Final = 5.0
-REGISTRY_DEBOUNCE: Final = 0.3
-REGISTRY_DEBOUNCE_MAX: Final = 1.0
+REGISTRY_DEBOUNCE: Final = 0.2
+REGISTRY_DEBOUNCE_MAX: Final = 0.5
 REGISTRY_POLL_INTERVAL: Final = 300.0  # registries whose events we may not have
 
 # --- REST

@@ -100,6 +100,9 @@ def _entity(row: dict[str, Any]) -> RegistryEntity:
     )
 
 
+# {"entity_ids": […]} → {entity_id: a row as in the list, or null}; since 2023.3
+ENTRIES_COMMAND: Final = "config/entity_registry/get_entries"
+
 # In the order in which one refers to the other: floors before areas and so on.
 REGISTRIES: Final[dict[str, Registry]] = {
     registry.kind: registry

@@ -1,23 +1,30 @@
-"""Fetches registries for a session: full lists first, changed ones afterwards."""
+"""Fetches registries for a session: full lists first, what changed afterwards.
+
+Of the entity registry, which is the large one, single entries can be asked for;
+the others are short lists.
+"""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, KeysView
 from typing import Any
 
 from .exceptions import CommandError, ProtocolError
 from .messages import Message, essential_result, result_of
-from .registries import REGISTRIES, Row, parse
+from .model import RegistryEntity
+from .registries import ENTRIES_COMMAND, REGISTRIES, Row, parse
 from .timing import Debounce
 
 _logger = logging.getLogger(__name__)
 
-Request = Callable[[str, Callable[[Message], None]], Any]
+Request = Callable[..., Any]
+MAX_ENTRIES = 200  # of the entity registry; more are fetched as the whole list
 
 
 class RegistryFeed:
     """Collects what changed, fetches it in one go, delivers it in order.
 
-    :param request: sends a command and hands its result message on
+    :param request: called with a command, a function that takes its result message,
+        and the command's fields
     :param deliver: called with kind and full list, floors before areas and so on
     :param done: called after the last list of a fetch was delivered
 
@@ -37,8 +44,14 @@ class RegistryFeed:
         self._dirty = Debounce()
         self._fetching: dict[str, list[Row] | None] = {}
         self._fetching_all = False
+        self._entries: dict[str, RegistryEntity] = {}  # as last delivered
+        # Entries that are to be fetched; None: the whole list
+        self._changed_entries: set[str] | None = None
         self.complete = False
-        self.entity_ids: frozenset[str] = frozenset()
+
+    @property
+    def entity_ids(self) -> KeysView[str]:
+        return self._entries.keys()
 
     @property
     def due(self) -> float | None:
@@ -48,11 +61,27 @@ class RegistryFeed:
     def restart(self, now: float) -> None:
         """All lists have to be fetched anew, also those on their way."""
         self.complete = self._fetching_all = False
+        self._changed_entries = None
         self._dirty.mark(REGISTRIES, now, urgent=True)
 
     def mark(self, kinds: Iterable[str], now: float, urgent: bool = False) -> None:
         """These have changed; ``urgent``: fetch at once."""
+        kinds = set(kinds)
+        if "entity" in kinds:
+            self._changed_entries = None
         self._dirty.mark(kinds, now, urgent)
+
+    def mark_entries(
+        self, entity_ids: Iterable[str], now: float, urgent: bool = False
+    ) -> None:
+        """These entries of the entity registry have come, changed or gone."""
+        if "entity" not in self._dirty:
+            self._changed_entries = set()
+        if self._changed_entries is not None:
+            self._changed_entries.update(entity_ids)
+            if len(self._changed_entries) > MAX_ENTRIES:
+                self._changed_entries = None
+        self._dirty.mark(["entity"], now, urgent)
 
     def is_marked(self, kind: str) -> bool:
         """Whether it changed again since the last fetch was sent."""
@@ -63,21 +92,48 @@ class RegistryFeed:
         kinds = [kind for kind in REGISTRIES if kind in marked]
         self._fetching_all = len(kinds) == len(REGISTRIES)
         self._fetching = dict.fromkeys(kinds)
+        changed, self._changed_entries = self._changed_entries, None
         for kind in kinds:
-            self._request(
-                REGISTRIES[kind].list_command,
-                lambda message, kind=kind: self._on_rows(kind, message),
-            )
+            if kind == "entity" and changed is not None and self._entries:
+                self._fetch_entries(sorted(changed))
+            else:
+                self._fetch_list(kind)
 
-    def _on_rows(self, kind: str, message: Message) -> None:
-        self._fetching[kind] = _rows_of(kind, message)
+    def _fetch_list(self, kind: str) -> None:
+        self._request(
+            REGISTRIES[kind].list_command,
+            lambda message: self._on_rows(kind, _rows_of(kind, message)),
+        )
+
+    def _fetch_entries(self, entity_ids: list[str]) -> None:
+        def on_result(message: Message) -> None:
+            try:
+                found = result_of(message)
+            except CommandError as error:
+                _logger.info("single registry entries: %s; fetching all", error.code)
+                self._fetch_list("entity")
+                return
+            if not isinstance(found, dict):
+                raise ProtocolError(detail=f"{ENTRIES_COMMAND}: no entries")
+            entries = dict(self._entries)
+            for entity_id in entity_ids:
+                entries.pop(entity_id, None)
+            rows = [row for row in found.values() if row]
+            for row in parse("entity", rows):
+                entries[row.entity_id] = row
+            self._on_rows("entity", list(entries.values()))
+
+        self._request(ENTRIES_COMMAND, on_result, entity_ids=entity_ids)
+
+    def _on_rows(self, kind: str, rows: list[Row]) -> None:
+        self._fetching[kind] = rows
         if any(rows is None for rows in self._fetching.values()):
             return
         fetched, self._fetching = self._fetching, {}
         for fetched_kind, rows in fetched.items():
             rows = rows or []
             if fetched_kind == "entity":
-                self.entity_ids = frozenset(row.entity_id for row in rows)
+                self._entries = {row.entity_id: row for row in rows}
             self._deliver(fetched_kind, rows)
         self.complete = self.complete or self._fetching_all
         self._done()

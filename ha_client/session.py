@@ -224,19 +224,23 @@ class LinkSession:
 
     def _on_registry_event(self, kind: str, event: dict[str, Any]) -> None:
         data = event.get("data")
-        if isinstance(data, dict) and data.get("old_entity_id"):
+        changed = data.get("entity_id") if isinstance(data, dict) else None
+        if kind != "entity" or not isinstance(changed, str):
+            self._registries.mark([kind], self._clock())
+        elif old := data.get("old_entity_id"):
+            self._registries.mark_entries([changed, str(old)], self._clock(), True)
             self._hold_states()
-        self._registries.mark([kind], self._clock())
+        else:
+            self._registries.mark_entries([changed], self._clock())
 
     def _hold_states(self) -> None:
-        """Fetch the entity registry before more states are told.
+        """Tell no more states before the entity registry is up to date.
 
         For a rename: the states of the old and the new id must not get ahead of
         the news that both are one entity. Its event comes before the states in
         2024.3 and after them in 2025.4, so a registered entity that disappears
         counts as one too.
         """
-        self._registries.mark(["entity"], self._clock(), urgent=True)
         if self._synced and self._held is None:
             self._held = []
 
@@ -267,6 +271,7 @@ class LinkSession:
             self._has_snapshot = True
             self._results.pop(_SNAPSHOT, None)
         if not self._registries.entity_ids.isdisjoint(changes.removed):
+            self._registries.mark(["entity"], self._clock(), urgent=True)
             self._hold_states()
         if self._held is not None:
             self._held.append(changes)

@@ -1,5 +1,5 @@
 # isort: off
-from . import ha_registry_mixin  # the others inherit from it
+from . import ha_entity_data_mixin, ha_registry_mixin  # the others inherit from these
 
 # isort: on
 from . import (
@@ -8,6 +8,7 @@ from . import (
     ha_connection_event,
     ha_device,
     ha_entity,
+    ha_entity_chart,
     ha_entity_history,
     ha_entity_recording,
     ha_entity_state,
@@ -18,6 +19,7 @@ from . import (
     ha_instance_history,
     ha_instance_live,
     ha_instance_status,
+    ha_instance_traffic,
     ha_label,
     ha_live_watch,
     ir_config_parameter,

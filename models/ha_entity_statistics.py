@@ -1,7 +1,5 @@
 from odoo import fields, models
 
-from .ha_entity_history import widen_ids
-
 
 class HaEntityStatistics(models.Model):
     """Hourly statistics of entities, as Home Assistant's recorder keeps them.
@@ -11,16 +9,17 @@ class HaEntityStatistics(models.Model):
     """
 
     _name = "ha.entity.statistics"
+    _inherit = ["ha.entity.data.mixin"]
     _description = "Home Assistant Entity Statistics"
     _order = "date desc, id desc"
-    _rec_name = "entity_id"
     _log_access = False
 
-    entity_id = fields.Many2one(
-        "ha.entity", required=True, readonly=True, ondelete="cascade"
-    )
     date = fields.Datetime(
-        string="Hour", required=True, readonly=True, help="The hour's beginning"
+        string="Hour",
+        required=True,
+        readonly=True,
+        index=True,
+        help="The hour's beginning",
     )
     mean = fields.Float(readonly=True, aggregator="avg")
     min = fields.Float(string="Minimum", readonly=True, aggregator="min")
@@ -32,6 +31,3 @@ class HaEntityStatistics(models.Model):
     _entity_date_unique = models.Constraint(
         "UNIQUE (entity_id, date)", "An entity has one row per hour."
     )
-
-    def init(self):
-        widen_ids(self.env.cr, self._table)

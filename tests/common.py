@@ -245,6 +245,11 @@ class LifecycleCase(BaseCase):
         self.addCleanup(server.stop)
         return server.start()
 
+    def loading(self, helper) -> list[str]:
+        """Options for a server that loads one of ``tests/addons`` from its start."""
+        addons = ",".join([f"{ADDON}/tests/addons", *config["addons_path"]])
+        return [f"--addons-path={addons}", f"--load=base,rpc,web,{helper}"]
+
     def role_of_its_own(self) -> str:
         """A role for a server without ``-d``, which works on all its databases.
 
@@ -297,6 +302,20 @@ class LifecycleCase(BaseCase):
             "INSERT INTO ha_instance_status (instance_id) VALUES (%s)", (instance_id,)
         )
         return instance_id
+
+    @contextlib.contextmanager
+    def blocked_writer(self, database, ha):
+        """A state of ``light.kitchen`` that an owner has but cannot write."""
+        with contextlib.closing(database.connect()) as connection:
+            with connection.cursor() as cr:
+                cr.execute("LOCK ha_entity_state IN ACCESS EXCLUSIVE MODE")
+            ha.set_state("light.kitchen", "blocked")
+            query = (
+                "SELECT 1 FROM pg_locks WHERE NOT granted"
+                " AND relation = 'ha_entity_state'::regclass"
+            )
+            wait_until(lambda: database.value(query), what="a writer that waits")
+            yield connection
 
     def link_state(self, database, instance_id):
         return database.value(

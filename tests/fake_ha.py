@@ -182,16 +182,21 @@ class FakeHomeAssistant:
             key = row[ID_KEYS[kind]]
             action = "update" if key in self.registries[kind] else "create"
             self.registries[kind].setdefault(key, {}).update(row)
-            self._fire(f"{kind}_registry_updated", {"action": action, "id": key})
+            self._fire_registry(kind, action, self.registries[kind][key])
 
         self._call(update)
 
     def remove_from_registry(self, kind, key):
         def remove():
-            del self.registries[kind][key]
-            self._fire(f"{kind}_registry_updated", {"action": "remove", "id": key})
+            row = self.registries[kind].pop(key)
+            self._fire_registry(kind, "remove", row)
 
         self._call(remove)
+
+    def _fire_registry(self, kind, action, row):
+        name = {"entity": "entity_id", "device": "device_id"}.get(kind, ID_KEYS[kind])
+        data = {"action": action, name: row["id" if kind == "device" else name]}
+        self._fire(f"{kind}_registry_updated", data)
 
     def set_running(self, state="RUNNING"):
         def run():
@@ -485,6 +490,12 @@ class _Link:
             return self.send({"id": message_id, "type": "pong"})
         if kind.startswith("config/"):
             registry = kind.split("/")[1].removesuffix("_registry")
+            if kind.endswith("/get_entries"):
+                rows = {
+                    row["entity_id"]: row for row in ha.registries[registry].values()
+                }
+                found = {key: rows.get(key) for key in command["entity_ids"]}
+                return self._result(message_id, found)
             return self._result(message_id, list(ha.registries[registry].values()))
         handler = getattr(self, f"_on_{kind.rpartition('/')[2]}", None)
         if handler is None:

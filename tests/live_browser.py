@@ -45,7 +45,7 @@ PRELUDE = """
     const reads = () =>
         performance
             .getEntriesByType("resource")
-            .filter(({name}) => /\\/(web_read|web_search_read|web_read_group)/.test(name))
+            .filter(({name}) => /\\/web_(read|search_read|read_group)/.test(name))
             .length;
 """
 
@@ -91,7 +91,11 @@ class LiveBrowser:
         cookie = login(server, database, name)
         self._browser.set_cookie("session_id", cookie, "/", "127.0.0.1")
         self._browser.navigate_to(f"http://127.0.0.1:{server.port}/odoo")
-        if not self._browser._wait_ready("odoo.isReady === true", 90):
+        # Its first page must have come, or it might take the place of a test's.
+        ready = (
+            "odoo.isReady === true && !!document.querySelector('.o_action_manager > *')"
+        )
+        if not self._browser._wait_ready(ready, 90):
             raise AssertionError("the web client has not come up")
 
     def run(self, script, timeout=60, **values):
@@ -116,6 +120,12 @@ class LiveBrowser:
     def type(self, text):
         """Type like a person, where the focus is."""
         self._browser._websocket_request("Input.insertText", params={"text": text})
+
+    def resize(self, width, height):
+        size = {"width": width, "height": height, "deviceScaleFactor": 1}
+        self._browser._websocket_request(
+            "Emulation.setDeviceMetricsOverride", params={**size, "mobile": False}
+        )
 
     def screenshot(self, path):
         answer = self._browser._websocket_request("Page.captureScreenshot")

@@ -6,15 +6,17 @@ import threading
 
 
 class StoppingProxy:
-    """Forwards 127.0.0.1:``port`` to another port, as long as it is told to.
+    """Forwards 127.0.0.1:``port`` to another address, as long as it is told to.
 
     While it is stopped, connections stay open and new ones are accepted, but not a
     byte passes, in either direction: what a firewall that has lost its state, or a
     cable that was pulled behind it, leaves of a connection.
+
+    :param target: a port of 127.0.0.1, or the path of a socket
     """
 
-    def __init__(self, target_port):
-        self._target = ("127.0.0.1", target_port)
+    def __init__(self, target):
+        self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -69,7 +71,7 @@ class StoppingProxy:
     def _serve(self, client, flowing):
         flowing.wait()
         try:
-            server = socket.create_connection(self._target, 5)
+            server = self._connect()
         except OSError:
             client.close()
             return
@@ -79,6 +81,13 @@ class StoppingProxy:
             threading.Thread(
                 target=self._pump, args=[*pair, flowing], daemon=True
             ).start()
+
+    def _connect(self):
+        if isinstance(self._target, int):
+            return socket.create_connection(("127.0.0.1", self._target), 5)
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._target)
+        return server
 
     def _pump(self, source, sink, flowing):
         with contextlib.suppress(OSError):

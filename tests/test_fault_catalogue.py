@@ -6,22 +6,105 @@ the log and ``ha_doctor`` must name the same state, cause and remedy.
 
 import json
 import re
+import signal
 import socket
 import threading
+import time
+from dataclasses import dataclass
 
 from odoo.tests import tagged
 
+from ..ha_client.buffer import MAX_HISTORY
 from .common import LifecycleCase, free_port, wait_until
 from .fake_ha import FakeHomeAssistant
 
-STATUS_SCRIPT = """
+FORM_FIELDS = ["connection_state", "connection_message", "connection_remedy", "owner"]
+SHELL_SCRIPT = f"""
 import json
 from odoo.addons.odoo_ha_addon.models.common.websocket_thread_manager import (
     get_websocket_service_status)
-ids = env['ha.instance'].with_context(active_test=False).search([]).ids
-result = {i: get_websocket_service_status(env, i) for i in ids}
+instances = env['ha.instance'].with_context(active_test=False).search([])
+result = {{
+    'form': {{row['id']: row for row in instances.read({FORM_FIELDS!r})}},
+    'status': {{i: get_websocket_service_status(env, i) for i in instances.ids}},
+}}
 print('RESULT', json.dumps(result, default=str))
 """
+AGREEMENT_LIMIT_S = 90
+COUNTING = ("backlog", "overflow")  # the seconds pass between two looks
+
+
+@dataclass
+class Told:
+    """What one instance's form, status function and ``ha_doctor`` say of it."""
+
+    form: dict
+    status: dict
+    doctor: dict
+
+
+class CatalogueCase(LifecycleCase):
+    maxDiff = None
+
+    def look(self, database):
+        """What all places say, by instance id; and ``ha_doctor``'s whole report."""
+        shell = self.run_odoo("shell", "-d", database.name, script=SHELL_SCRIPT)
+        found = re.search("^RESULT (.*)$", shell.stdout, re.M)
+        self.assertTrue(found, shell.stdout + shell.stderr)
+        seen = json.loads(found[1])
+        doctor = self.run_odoo("ha_doctor", "-d", database.name, "--json")
+        self.assertTrue(doctor.stdout, doctor.stderr)
+        report = json.loads(doctor.stdout)
+        self.assertEqual(doctor.returncode, 0 if report["healthy"] else 1)
+        told = {
+            row["id"]: Told(
+                seen["form"][str(row["id"])], seen["status"][str(row["id"])], row
+            )
+            for row in report["instances"]
+        }
+        return told, report
+
+    def assertTold(self, told, state, cause, healthy=False):
+        """Every place tells this state and cause, in the same words, with a remedy."""
+        form, status, doctor = told.form, told.status, told.doctor
+        self.assertEqual(form["connection_state"], state)
+        for place in (status, doctor):
+            self.assertEqual((place["state"], place["cause"]), (state, cause))
+            if cause in COUNTING:
+                place["message"] = re.sub("[0-9]+", "#", place["message"])
+                form["connection_message"] = re.sub(
+                    "[0-9]+", "#", form["connection_message"]
+                )
+            self.assertEqual(form["connection_message"] or "", place["message"])
+            self.assertEqual(form["connection_remedy"] or "", place["remedy"])
+        self.assertEqual(doctor["healthy"], healthy)
+        self.assertEqual(status["owner"], doctor["owner"])
+        owner = status["owner"]
+        shown = owner and f"{owner['host']}:{owner['pid']} ({owner['role']})"
+        self.assertEqual(form["owner"] or None, shown)
+        if cause:
+            self.assertTrue(status["message"] and status["remedy"], cause)
+
+    def wait_told(self, database, instance_id, state, cause):
+        """Look again until a condition that comes and goes is seen everywhere."""
+        deadline = time.monotonic() + AGREEMENT_LIMIT_S
+        while True:
+            told = self.look(database)[0][instance_id]
+            try:
+                self.assertTold(told, state, cause)
+                return told
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+
+    def lines_about(self, server, instance_id, *levels):
+        """Lines of the log about an instance."""
+        return [
+            line
+            for line in server.log.splitlines()
+            if line.endswith(f"instance_id={instance_id} ")
+            and any(f" {level} " in line for level in levels)
+        ]
 
 
 class OtherServer:
@@ -49,9 +132,7 @@ class OtherServer:
 
 
 @tagged("post_install", "-at_install")
-class TestFaultCatalogue(LifecycleCase):
-    maxDiff = None
-
+class TestFaultCatalogue(CatalogueCase):
     def fake(self, **switches):
         tls = switches.pop("tls", None)
         ha = FakeHomeAssistant(tls=tls)
@@ -131,7 +212,7 @@ class TestFaultCatalogue(LifecycleCase):
                 "ha.instance",
                 "read",
                 list(expected),
-                ["connection_state", "connection_message", "connection_remedy"],
+                FORM_FIELDS,
             )
             return {row["id"]: row for row in rows}
 
@@ -143,39 +224,21 @@ class TestFaultCatalogue(LifecycleCase):
             60,
             f"all states: {expected} {form()}",
         )
-        shell = self.run_odoo("shell", "-d", database.name, script=STATUS_SCRIPT)
-        status = json.loads(re.search("^RESULT (.*)$", shell.stdout, re.M)[1])
-        doctor = self.run_odoo("ha_doctor", "-d", database.name, "--json")
-        self.assertEqual(doctor.returncode, 1, doctor.stderr)
-        report = json.loads(doctor.stdout)
-        examined = {found["id"]: found for found in report["instances"]}
+        everything, _report = self.look(database)
         shown = form()
         log = server.log
         for instance_id, (state, cause) in expected.items():
             with self.subTest(cause=cause, state=state):
-                found, told = status[str(instance_id)], shown[instance_id]
-                self.assertEqual((found["state"], found["cause"]), (state, cause))
-                diagnosis = examined[instance_id]
-                self.assertEqual(
-                    (diagnosis["state"], diagnosis["cause"]), (state, cause)
-                )
-                self.assertEqual(told["connection_message"] or "", found["message"])
-                self.assertEqual(told["connection_remedy"] or "", found["remedy"])
-                self.assertEqual(found["message"], diagnosis["message"])
+                told = everything[instance_id]
+                for name, value in shown[instance_id].items():
+                    self.assertEqual(told.form[name], value, "the server's own view")
                 healthy = state == "connected" or cause in (
                     "inactive",
                     "stop_requested",
                 )
-                self.assertEqual(diagnosis["healthy"], healthy)
-                if cause:
-                    self.assertTrue(found["message"] and found["remedy"], cause)
+                self.assertTold(told, state, cause, healthy)
                 if state in ("unconfigured", "waiting", "auth_failed"):
-                    lines = [
-                        line
-                        for line in log.splitlines()
-                        if line.endswith(f"instance_id={instance_id} ")
-                        and (" ERROR " in line or " WARNING " in line)
-                    ]
+                    lines = self.lines_about(server, instance_id, "ERROR", "WARNING")
                     self.assertEqual(len(lines), 1, lines)
         for secret in (token, token[::-1], "me:secret"):
             self.assertNotIn(secret, log)
@@ -183,14 +246,15 @@ class TestFaultCatalogue(LifecycleCase):
 
     def nobody_supervises(self, database, server, expected):
         """After the server's end, nothing claims to be connected."""
-        server.stop()
-        doctor = self.run_odoo("ha_doctor", "-d", database.name, "--json")
-        report = json.loads(doctor.stdout)
+        server.signal(signal.SIGTERM)
+        server.wait()
+        everything, report = self.look(database)
         self.assertEqual(report["supervisors"], [])
-        for found in report["instances"]:
-            if expected[found["id"]][0] in ("connected", "waiting", "syncing"):
-                self.assertEqual(found["state"], "unsupervised")
-                self.assertFalse(found["healthy"])
+        for instance_id, (state, _cause) in expected.items():
+            if state in ("connected", "waiting", "syncing"):
+                self.assertTold(everything[instance_id], "unsupervised", "unsupervised")
+                last = self.lines_about(server, instance_id, "INFO")[-1]
+                self.assertIn("(server_stopped)", last)
 
     def test_a_healthy_database(self):
         database = self.database()
@@ -199,6 +263,9 @@ class TestFaultCatalogue(LifecycleCase):
         instance_id = self.add_instance(database, ha)
         server = self.server("-d", database.name)
         self.wait_state(database, instance_id, "connected")
+        wait_until(
+            lambda: database.value("SELECT change_count FROM ha_instance_status")
+        )
         doctor = self.run_odoo("ha_doctor", "-d", database.name)
         self.assertEqual(doctor.returncode, 0, doctor.stdout + doctor.stderr)
         for text in (
@@ -206,7 +273,93 @@ class TestFaultCatalogue(LifecycleCase):
             "[ok]",
             "answers this machine: yes",
             "entities: 1",
+            "changes: 1 received, 0 of them coalesced",
+            "waiting to be written: 0 states, 0 of history",
             f"HomeAssistantWebSocket-{database.name}-Instance-{instance_id}",
         ):
             self.assertIn(text, doctor.stdout)
         self.assertNotIn(ha.token, doctor.stdout + doctor.stderr)
+
+
+@tagged("post_install", "-at_install")
+class TestFaultsOfProcesses(CatalogueCase):
+    """What befalls the process that holds a link, or the one that looks."""
+
+    def setUp(self):
+        super().setUp()
+        self.db = self.database()
+        self.ha = self.enterContext(FakeHomeAssistant())
+        self.ha.add_entity("light.kitchen", "off", registry_id="r1")
+        self.id = self.add_instance(self.db, self.ha, history_mode="all")
+
+    def start(self, *arguments):
+        server = self.server("-d", self.db.name, *arguments)
+        self.wait_state(self.db, self.id, "connected")
+        return server
+
+    def test_another_host_owns_it(self):
+        url = f"http://127.0.0.1:{free_port()}"
+        lost = self.add_instance(self.db, self.ha, "Lost", api_url=url)
+        other = self.start(*self.loading("oha_other_host"))
+        self.wait_state(self.db, lost, "waiting")
+        here = self.server("-d", self.db.name)
+        self.assertEqual(self.ha.most_connections, 1)
+        for id_ in (self.id, lost):
+            here.wait_log(
+                f"INFO .*WebSocket already running for {self.db.name} instance {id_} .*"
+                f"host, another-host .*{other.process.pid}.* instance_id={id_}"
+            )
+        here.wait_http()
+        everything, report = self.look(self.db)
+        self.assertTold(everything[self.id], "connected", None, healthy=True)
+        self.assertTold(everything[lost], "waiting", "refused")
+        for id_ in (self.id, lost):
+            owner = everything[id_].status["owner"]
+            self.assertEqual(owner["host"], "another-host")
+            self.assertEqual(owner["pid"], other.process.pid)
+            # Once: it is no news that it goes on.
+            self.assertEqual(len(self.lines_about(here, id_, "INFO")), 1)
+        self.assertEqual(len(report["supervisors"]), 2)
+        text = self.run_odoo("ha_doctor", "-d", self.db.name).stdout
+        self.assertEqual(text.count("on another-host, another host than this one"), 2)
+
+    def test_thread_dead(self):
+        self.ha.add_entity("sensor.poison", "1", registry_id="r9")
+        server = self.server("-d", self.db.name, *self.loading("oha_fault_injection"))
+        self.wait_state(self.db, self.id, "waiting")
+        told = self.wait_told(self.db, self.id, "waiting", "crashed")
+        self.assertIn("a bug, made for the test", told.status["message"])
+        self.assertIn("server log", told.status["remedy"])
+        lines = self.lines_about(server, self.id, "ERROR")
+        self.assertIn("WebSocket thread of instance My HA crashed", lines[0])
+        self.assertIn("ZeroDivisionError: a bug, made for the test", server.log)
+
+    def test_queue_overflows(self):
+        """Odoo shows old states, and has to fetch history that found no room."""
+        server = self.start()
+        lock = self.db.connect()
+        self.addCleanup(lock.close)
+        with lock.cursor() as cr:
+            cr.execute("LOCK ha_entity_state IN SHARE MODE")
+        for begin in range(0, MAX_HISTORY + 2000, 1000):
+            numbers = range(begin, begin + 1000)
+            self.ha.set_states([("light.kitchen", f"round {n}") for n in numbers])
+        told = self.wait_told(self.db, self.id, "syncing", "overflow")
+        self.assertIn("found no room", told.status["message"])
+        self.assertIn("fetches that history", told.status["remedy"])
+        self.assertGreater(told.doctor["diagnostics"]["pending_history"], 0)
+        lock.rollback()
+        # What was lost is known as a gap, until it is fetched.
+        gap = "SELECT 1 FROM ha_history_gap WHERE reason = 'overload' AND state = %s"
+        wait_until(lambda: self.db.value(gap, ("pending",)))
+        self.wait_state(self.db, self.id, "connected")
+        doctor = self.look(self.db)[1]["instances"][0]
+        self.assertGreater(doctor["traffic"]["dropped"], 0)
+        self.assertGreaterEqual(doctor["gaps"]["pending"], 1)
+        wait_until(lambda: self.db.value(gap, ("filled",)))
+        doctor = self.look(self.db)[1]["instances"][0]
+        self.assertGreater(doctor["traffic"]["backfilled"], 0)
+        self.assertEqual(doctor["gaps"]["incomplete"], 0)
+        lines = self.lines_about(server, self.id, "WARNING")
+        self.assertEqual(sum("found no room" in line for line in lines), 1, lines)
+        self.assertEqual(self.ha.total_connections, 1)

@@ -302,6 +302,113 @@ class TestHomeAssistant(LifecycleCase):
         self.assertIsNone(self.entity(old))
         self.wait_agreement()
 
+    def seen(self, model, key, value, *fields):
+        """A record as Odoo shows it, found by Home Assistant's id."""
+        domain = [("instance_id", "=", self.instance_id), (key, "=", value)]
+        rows = self.rpc(model, "search_read", domain, [*fields, "removed_in_ha"])
+        return rows[0] if rows else {}
+
+    def assertFollowed(self, model, key, value, **expected):
+        def followed():
+            row = self.seen(model, key, value, *expected)
+            return (
+                expected.items()
+                <= {
+                    name: found[1] if isinstance(found, list) else found
+                    for name, found in row.items()
+                }.items()
+            )
+
+        wait(followed, PATIENCE_S, f"{value}: {expected}")
+
+    def test_registries_are_followed(self):
+        self.follow_registries("sensor.outside_humidity", lambda change: change())
+
+    def test_registries_that_changed_meanwhile_are_followed(self):
+        def disconnected(change):
+            self.rpc("ha.instance", "write", [self.instance_id], {"active": False})
+            self.wait_state("stopped")
+            change()
+            self.rpc("ha.instance", "write", [self.instance_id], {"active": True})
+            self.wait_state("connected")
+
+        self.follow_registries("sensor.outside_temperature", disconnected)
+
+    def follow_registries(self, entity_id, around):
+        """Create, rename, move, hide, disable and remove; see each in Odoo."""
+        command = self.ha.command
+        entry = self.registry("entity", "entity_id")[entity_id]
+        record = self.entity(entity_id)["id"]
+        device_id = self.registry("device", "id")[entry["device_id"]]["id"]
+        known = {"ha.entity": ("ha_entity_id", entity_id)}
+        known["ha.device"] = ("ha_device_id", device_id)
+
+        def update(**values):
+            command("config/entity_registry/update", entity_id=entity_id, **values)
+
+        def prepare():
+            for kind in ("floor", "area", "label"):
+                found = command(f"config/{kind}_registry/create", name=f"My {kind}")
+                known[f"ha.{kind}"] = (f"ha_{kind}_id", found[f"{kind}_id"])
+            area_id = known["ha.area"][1]
+            command(
+                "config/device_registry/update",
+                device_id=device_id,
+                name_by_user="Weather Station",
+                area_id=area_id,
+            )
+            update(name="Outside", icon="mdi:leaf", hidden_by="user")
+
+        around(prepare)
+        for kind in ("floor", "area", "label"):
+            self.assertFollowed(
+                f"ha.{kind}",
+                *known[f"ha.{kind}"],
+                name=f"My {kind}",
+                removed_in_ha=False,
+            )
+        self.assertFollowed(
+            "ha.device", *known["ha.device"], name="Weather Station", area_id="My area"
+        )
+        self.assertFollowed(
+            "ha.entity", *known["ha.entity"], area_id="My area", icon="mdi:leaf"
+        )
+        self.assertFollowed("ha.entity", *known["ha.entity"], hidden=True)
+
+        def change():
+            command("config/area_registry/delete", area_id=known["ha.area"][1])
+            for kind in ("floor", "label"):
+                id_ = {f"{kind}_id": known[f"ha.{kind}"][1]}
+                command(f"config/{kind}_registry/update", name="Other", **id_)
+            update(name=None, icon=None, hidden_by=None, disabled_by="user")
+
+        around(change)
+        self.assertFollowed("ha.area", *known["ha.area"], removed_in_ha=True)
+        self.assertFollowed("ha.device", *known["ha.device"], area_id=False)
+        for kind in ("floor", "label"):
+            self.assertFollowed(f"ha.{kind}", *known[f"ha.{kind}"], name="Other")
+        self.assertFollowed("ha.entity", *known["ha.entity"], removed_in_ha=True)
+
+        def undo():
+            for kind in ("floor", "label"):
+                id_ = {f"{kind}_id": known[f"ha.{kind}"][1]}
+                command(f"config/{kind}_registry/delete", **id_)
+            command(
+                "config/device_registry/update", device_id=device_id, name_by_user=None
+            )
+            update(disabled_by=None)
+
+        around(undo)
+        for kind in ("floor", "label"):
+            self.assertFollowed(f"ha.{kind}", *known[f"ha.{kind}"], removed_in_ha=True)
+        self.assertFollowed(
+            "ha.entity",
+            *known["ha.entity"],
+            id=record,
+            removed_in_ha=False,
+            hidden=False,
+        )
+
     def test_filter_brings_in_what_was_chosen_and_all_comes_back(self):
         present = [("removed_in_ha", "=", False)]
         everything = self.in_odoo("id", domain=present).keys()

@@ -1,5 +1,7 @@
 """What a link received becomes records: set-based, exact, and nobody's edits lost."""
 
+from dataclasses import replace
+
 from odoo.tests import tagged
 
 from ..ha_client.buffer import Batch
@@ -85,6 +87,18 @@ class IngestCase(InstanceCase):
             authoritative=authoritative,
             registries=registries,
             world=self.world,
+        )
+        return self.apply(batch, accepts)
+
+    def touch(self, *entity_ids, registries=HOME, kinds=(), accepts=None):
+        """Reconcile these entities, and these kinds of registries, alone."""
+        batch = Batch(
+            authoritative=True,
+            kinds=set(kinds),
+            touched=set(entity_ids),
+            registries=registries,
+            world={key: self.world[key] for key in self.world.keys() & entity_ids},
+            states={key: self.world[key] for key in self.world.keys() & entity_ids},
         )
         return self.apply(batch, accepts)
 
@@ -253,6 +267,61 @@ class TestSync(IngestCase):
         self.assertFalse(light.label_ids)
         kitchen = self.env["ha.area"].search([("ha_area_id", "=", "kitchen")])
         self.assertEqual(kitchen.name, "Cuisine")
+
+    def test_single_entities_are_reconciled_alone(self):
+        self.sync()
+        before = self.versions()
+        self.assertEqual(self.touch(*self.world, "light.never"), 0)
+        self.assertEqual(self.versions(), before, "nothing has changed")
+        self.world["light.new"] = state("light.new", "on", friendly_name="New")
+        del self.world["sun.sun"]
+        registries = replace(
+            HOME,
+            areas=(Area("kitchen", "Cuisine"),),
+            entities=(
+                RegistryEntity("r1", "light.kitchen", area_id="hall", labels=("vip",)),
+                RegistryEntity("r3", "sensor.power"),
+                RegistryEntity("r4", "light.new", device_id="d2", labels=("night",)),
+            ),
+        )
+        self.touch("light.kitchen", "light.new", "sun.sun", registries=registries)
+        light, new = self.entity("light.kitchen"), self.entity("light.new")
+        self.assertEqual((light.area_id.name, light.device_id.id), ("Hall", False))
+        self.assertEqual(light.label_ids.mapped("name"), ["Important"])
+        self.assertEqual(
+            (new.name, new.state, new.label_ids.name), ("New", "on", "At Night")
+        )
+        self.assertTrue(self.entity("sun.sun").removed_in_ha)
+        # What was not touched is as it was, although the registries say otherwise.
+        switch = self.entity("switch.hall")
+        self.assertFalse(switch.removed_in_ha)
+        self.assertEqual(switch.area_id.name, "Hall")
+        self.assertEqual(light.search_count([("area_id.name", "=", "Cuisine")]), 0)
+        self.touch(kinds=["area"], registries=registries)
+        hall = self.env["ha.area"].search(
+            [("instance_id", "=", self.instance.id), ("ha_area_id", "=", "hall")]
+        )
+        self.assertTrue(hall.removed_in_ha)
+        self.assertTrue(self.env["ha.area"].search([("name", "=", "Cuisine")]))
+
+    def test_single_entities_follow_the_filter(self):
+        accepts = EntityFilter("some", domains=["switch"])
+        self.sync(accepts=accepts)
+        self.world["switch.new"] = state("switch.new")
+        self.world["light.new"] = state("light.new")
+        self.touch("switch.new", "light.new", "light.kitchen", accepts=accepts)
+        self.assertEqual(self.names(removed_in_ha=False), {"switch.hall", "switch.new"})
+
+    def test_what_is_recorded_by_its_state_class_is_so_at_once(self):
+        measured = {"state_class": "measurement"}
+        self.world["sensor.old"] = state("sensor.old", "1", **measured)
+        self.sync()
+        self.world["sensor.new"] = state("sensor.new", "1", **measured)
+        self.touch("sensor.new")
+        for entity_id in ("sensor.old", "sensor.new"):
+            entity = self.entity(entity_id)
+            self.assertEqual(entity.state_class, "measurement")
+            self.assertTrue(entity.is_recorded, entity_id)
 
     def test_what_is_gone_is_marked_only_when_the_list_is_complete(self):
         self.sync()

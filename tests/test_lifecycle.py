@@ -12,7 +12,7 @@ import psutil
 from odoo.tests import tagged
 from odoo.tools import config
 
-from .common import BlackHole, LifecycleCase, wait_until
+from .common import BlackHole, LifecycleCase, run_as_admin, wait_until
 from .fake_ha import FakeHomeAssistant
 from .raw_server import black_hole
 
@@ -137,13 +137,15 @@ class TestOneProcess(LifecycleCase):
     def test_second_signal_still_forces_the_end(self):
         """Odoo's own handlers stay in place."""
         database = self.database()
-        self.add_instance(database, self.ha)
+        instance_id = self.add_instance(database, self.ha)
         server = self.server("-d", database.name)
-        server.wait_log("Connected to Home Assistant")
-        server.signal(signal.SIGTERM)
-        server.signal(signal.SIGTERM)
-        server.wait(10)
-        self.assertIn("shutdown", server.log)
+        self.wait_state(database, instance_id, "connected")
+        with self.blocked_writer(database, self.ha):
+            server.signal(signal.SIGTERM)
+            server.wait_log("Initiating shutdown")
+            server.signal(signal.SIGTERM)
+            server.wait(10)
+        self.assertIn("Forced shutdown.", server.log)
 
     def test_stops_during_preload_and_installation(self):
         """There Odoo calls no on_stop and holds the lock of its registries."""
@@ -169,8 +171,21 @@ class TestOneProcess(LifecycleCase):
         shell = self.run_odoo("shell", "-d", database.name, script=script)
         self.assertIn("THREADS []", shell.stdout)
         self.assertEqual(shell.returncode, 0)
-        once = self.run_odoo("-d", database.name, "--stop-after-init")
-        self.assertEqual(once.returncode, 0, once.stderr)
+        copy = f"{database.name}_copy"
+        self.addCleanup(run_as_admin, f'DROP DATABASE IF EXISTS "{copy}"')
+        for command in (
+            ["-d", database.name, "--stop-after-init"],
+            ["module", "upgrade", "-d", database.name, "odoo_ha_addon"],
+            ["db", "duplicate", database.name, copy],
+            ["neutralize", "-d", copy],
+            ["ha_doctor", "-d", copy],
+        ):
+            with self.subTest(command=command):
+                done = self.run_odoo(*command)
+                # What the doctor finds is an instance that nobody supervises.
+                expected = 1 if command[0] == "ha_doctor" else 0
+                self.assertEqual(done.returncode, expected, done.stderr)
+                self.assertNotIn("WebSocket thread started", done.stderr)
         self.assertEqual(self.ha.total_connections, 0)
 
     def test_killed_server_leaves_nothing_that_keeps_the_next_from_working(self):

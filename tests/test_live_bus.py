@@ -66,7 +66,7 @@ class TestLiveBus(LifecycleCase):
         self.now += 1
         self.db.sql("DELETE FROM bus_bus")
 
-    def write(self, *states):
+    def bring(self, *states):
         """Bring states into the database as the writer does, and tell the bus."""
         for item in states:
             self.db.sql(
@@ -95,11 +95,11 @@ class TestLiveBus(LifecycleCase):
         return payload["changes"]
 
     def test_nothing_is_sent_or_kept_while_nobody_watches(self):
-        self.write(state("light.l1", "on"))
+        self.bring(state("light.l1", "on"))
         self.bus.committed(self.instance_id, Batch(full=True))
         self.flush()
         self.bus.watched(self.instance_id, -3)
-        self.write(state("light.l1", "off"))
+        self.bring(state("light.l1", "off"))
         self.flush()
         self.assertEqual(self.sent(), [])
         self.assertGreater(self.bus.due_in(), 60)
@@ -111,19 +111,27 @@ class TestLiveBus(LifecycleCase):
         self.now += 1
         self.flush()
         [(_kind, payload)] = self.sent()
-        expected = {"instance_id": self.instance_id, "refetch": True, "records": False}
+        expected = {"instance_id": self.instance_id, "refetch": True, "records": True}
         self.assertEqual(payload, expected)
+
+    def test_who_begins_to_watch_gets_the_first_change_at_once(self):
+        self.bus.watched(self.instance_id, 75)
+        self.bring(state("light.l1", "on"))
+        self.flush()
+        [(_kind, first), (_kind, second)] = self.sent()
+        self.assertEqual(first["changes"][0]["state"], "on")
+        self.assertTrue(second["refetch"])
 
     def test_it_ends_when_nobody_renews(self):
         self.watch()
         self.now += 76
-        self.write(state("light.l1", "on"))
+        self.bring(state("light.l1", "on"))
         self.flush()
         self.assertEqual(self.sent(), [])
 
     def test_a_change_carries_what_changed_and_nothing_else(self):
         self.watch()
-        self.write(state("light.l1", "off", brightness=1))
+        self.bring(state("light.l1", "off", brightness=1))
         self.flush()
         [first] = self.changes()
         self.assertEqual(
@@ -144,19 +152,19 @@ class TestLiveBus(LifecycleCase):
         self.db.sql("DELETE FROM bus_bus")
         self.now += 1
         later = state("light.l1", "off", brightness=1)._replace(last_updated=T0 + 60)
-        self.write(later)
+        self.bring(later)
         self.flush()
         [second] = self.changes()
         self.assertEqual(set(second), {"id", "last_updated"})
         self.now += 1
-        self.write(later)
+        self.bring(later)
         self.flush()
         self.assertEqual(len(self.sent()), 1, "told of what did not change")
 
     def test_at_most_four_a_second_and_the_newest_value_wins(self):
         self.watch()
         for number in range(100):
-            self.write(state("light.l1", str(number), T0 + number))
+            self.bring(state("light.l1", str(number), T0 + number))
             self.flush()
             self.now += 0.05
         self.now += 1
@@ -168,19 +176,19 @@ class TestLiveBus(LifecycleCase):
 
     def test_the_writer_is_told_when_the_rest_is_due(self):
         self.watch()
-        self.write(state("light.l1", "a"))
+        self.bring(state("light.l1", "a"))
         self.flush()
-        self.write(state("light.l1", "b", T0 + 1))
+        self.bring(state("light.l1", "b", T0 + 1))
         self.assertAlmostEqual(self.bus.due_in(), live_bus.MIN_INTERVAL_S)
 
     def test_there_and_back_between_two_notifications_is_told(self):
         # A view that was read in between shows the value in the middle.
         self.watch()
-        self.write(state("light.l1", "on"))
+        self.bring(state("light.l1", "on"))
         self.flush()
         self.db.sql("DELETE FROM bus_bus")
-        self.write(state("light.l1", "off", T0 + 1))
-        self.write(state("light.l1", "on", T0 + 2))
+        self.bring(state("light.l1", "off", T0 + 1))
+        self.bring(state("light.l1", "on", T0 + 2))
         self.now += 1
         self.flush()
         [change] = self.changes()
@@ -205,7 +213,7 @@ class TestLiveBus(LifecycleCase):
 
     def test_too_long_a_notification_becomes_read_again(self):
         self.watch()
-        self.write(state("light.l1", "x" * live_bus.MAX_LENGTH))
+        self.bring(state("light.l1", "x" * live_bus.MAX_LENGTH))
         self.flush()
         [(_kind, payload)] = self.sent()
         self.assertTrue(payload["refetch"])
@@ -230,7 +238,7 @@ class TestLiveBus(LifecycleCase):
 
     def test_own_rows_are_pruned_and_no_others(self):
         self.watch()
-        self.write(state("light.l1", "on"))
+        self.bring(state("light.l1", "on"))
         self.flush()
         self.db.sql("INSERT INTO bus_bus (channel, message) VALUES ('\"x\"', '{}')")
         self.now += live_bus.RETENTION_S + live_bus.PRUNE_INTERVAL_S
@@ -243,7 +251,7 @@ class TestLiveBus(LifecycleCase):
         self.addCleanup(blocker.close)
         with blocker.cursor() as cr:
             cr.execute("LOCK TABLE bus_bus")
-        self.write(state("light.l1", "on"))
+        self.bring(state("light.l1", "on"))
         with self.assertLogs(live_bus.__name__, logging.WARNING) as logs:
             self.flush()
             self.now += live_bus.RETRY_PAUSE_S
@@ -257,7 +265,7 @@ class TestLiveBus(LifecycleCase):
 
     def test_a_lost_connection_is_the_writers_to_mend(self):
         self.watch()
-        self.write(state("light.l1", "on"))
+        self.bring(state("light.l1", "on"))
         self.connection.close()
         with self.assertLogs(live_bus.__name__, logging.WARNING):
             self.flush()
@@ -287,7 +295,7 @@ class TestLiveBus(LifecycleCase):
         with self.listener() as heard:
             self.watch()
             for number in range(5):
-                self.write(state("light.l1", str(number), T0 + number))
+                self.bring(state("light.l1", str(number), T0 + number))
                 self.flush()
                 self.now += 1
             channel = [self.db.name, "ha.instance", self.instance_id]
@@ -304,13 +312,13 @@ class TestLiveBus(LifecycleCase):
             self.bus.cut()
             with self.assertLogs(live_bus.__name__, logging.WARNING) as logs:
                 for number in range(3):
-                    self.write(state("light.l1", str(number), T0 + number))
+                    self.bring(state("light.l1", str(number), T0 + number))
                     self.flush()
                     self.now += 1
             self.assertEqual(len(logs.output), 1, logs.output)
             self.assertEqual(len(self.sent()), 3, "the rows must be there all the same")
             self.now += live_bus.RETRY_PAUSE_S
-            self.write(state("light.l1", "on", T0 + 9))
+            self.bring(state("light.l1", "on", T0 + 9))
             self.flush()
             wait_until(lambda: len(heard()) == 2, what="the second notification")
 
@@ -319,7 +327,7 @@ class TestLiveBus(LifecycleCase):
 class TestShape(TransactionCase):
     def test_rows_are_as_odoo_itself_makes_them(self):
         instance = self.env["ha.instance"].create({"name": "Home"})
-        payload = {"instance_id": instance.id, "refetch": True, "records": False}
+        payload = {"instance_id": instance.id, "refetch": True, "records": True}
         self.env["bus.bus"]._sendone(instance, STATES, payload)
         self.env.cr.precommit.run()
         self.env.cr.postcommit.clear()

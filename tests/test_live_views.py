@@ -2,8 +2,13 @@
 
 from odoo.tests import tagged
 
-from .common import Database, LifecycleCase, OdooServer, start_home_assistant
-from .common import wait_until
+from .common import (
+    Database,
+    LifecycleCase,
+    OdooServer,
+    start_home_assistant,
+    wait_until,
+)
 from .live_browser import LiveBrowser
 
 LIGHT = "light.bed_light"
@@ -128,8 +133,11 @@ class TestLiveViews(LifecycleCase):
                 "/api/services/light/turn_on",
                 {"entity_id": LIGHT, "brightness": brightness},
             )
+            # Other rows have numbers with the same digits.
             self.browser.run(
-                "await until(() => find('.o_ha_attributes', text), text)",
+                "const shown = () => find('.o_ha_attributes tr', 'Brightness')"
+                "?.querySelector('td').innerText;"
+                "await until(() => shown() === text, text);",
                 text=str(brightness),
             )
 

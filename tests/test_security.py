@@ -9,11 +9,14 @@ from ..models.ha_instance import TOKEN_MASK
 from .instance_case import TOKEN, URL
 from .rpc_case import RpcCase, RpcError
 
+HISTORY = ("ha.entity.history", "ha.entity.statistics", "ha.history.gap")
 READABLE = (
     *("ha.instance", "ha.floor", "ha.area", "ha.label", "ha.device", "ha.entity"),
+    *HISTORY,
 )
 MANAGERS_ONLY = ("ha.instance.status", "ha.connection.event")
-MODELS = (*READABLE, *MANAGERS_ONLY, "ha.entity.state", "ha.service.call")
+INTERNAL = ("ha.entity.state", "ha.live.watch")
+MODELS = (*READABLE, *MANAGERS_ONLY, *INTERNAL, "ha.service.call")
 # Every method that clients may call: each must stand hostile arguments.
 PUBLIC_METHODS = {
     "ha.instance": {
@@ -24,10 +27,16 @@ PUBLIC_METHODS = {
         "action_view_entities",
         "action_view_devices",
         "action_view_areas",
+        "watch_live",
     },
     "ha.area": {"action_view_entities"},
     "ha.device": {"action_view_entities"},
-    "ha.entity": {"call_service", "action_control"},
+    "ha.entity": {
+        "call_service",
+        "action_control",
+        "get_history_chart",
+        "get_state_texts",
+    },
     "ha.service.call": {"action_call"},
 }
 STANDARD_METHODS = {"create", "write", "unlink", "init"}
@@ -45,6 +54,28 @@ class TestAccess(RpcCase):
         cls.env["ha.label"].create({**ids, "ha_label_id": "x"})
         cls.env["ha.device"].create({**ids, "ha_device_id": "x"})
         cls.entity = cls.make_entity(cls.instance, "light.x", area_id=cls.area.id)
+        cls.make_history(cls.entity)
+
+    @classmethod
+    def make_history(cls, entity):
+        """A row of each kind about an entity; return pairs of model and ids."""
+        ids, time = {"entity_id": entity.id}, "2025-01-01 12:00:00"
+        gap = {
+            "instance_id": entity.instance_id.id,
+            "reason": "disconnect",
+            "state": "missing",
+            "date_from": time,
+            "missing": {str(entity.id): 1735732800},
+        }
+        rows = [
+            {**ids, "state": "off", "last_changed": time, "source": "live"},
+            {**ids, "date": time, "mean": 4711.0},
+            gap,
+        ]
+        return [
+            (model, cls.env[model].create(values).ids)
+            for model, values in zip(HISTORY, rows, strict=True)
+        ]
 
     def test_nobody_without_a_group_sees_anything(self):
         for who in ("stranger", "portal"):
@@ -56,6 +87,7 @@ class TestAccess(RpcCase):
             ids = self.entity.ids
             self.assertRefused(self.rpc, "ha.entity", "read", ids, ["state"])
             self.assertRefused(self.rpc, "ha.entity", "call_service", ids, "toggle")
+            self.assertRefused(self.chart, ids)
             self.assertRefused(
                 self.rpc,
                 "ha.entity",
@@ -65,8 +97,13 @@ class TestAccess(RpcCase):
             )
             ids = self.instance.ids
             for method in PUBLIC_METHODS["ha.instance"]:
-                if not method.startswith("action_view"):
+                if method.startswith("action_") and "view" not in method:
                     self.assertRefused(self.rpc, "ha.instance", method, ids)
+            self.assertRefused(self.rpc, "ha.instance", "watch_live")
+
+    def chart(self, ids):
+        since = "2025-01-01 00:00:00"
+        return self.rpc("ha.entity", "get_history_chart", ids, since, False)
 
     def test_without_login_nothing_answers(self):
         self.authenticate(None, None)
@@ -80,9 +117,36 @@ class TestAccess(RpcCase):
                 self.assertTrue(self.rpc(model, "search_read", [], ["display_name"]))
         rows = self.rpc("ha.entity", "search_read", [], ["state", "area_id"])
         self.assertIn("off", [row["state"] for row in rows])
-        for model in (*MANAGERS_ONLY, "ha.entity.state"):
+        for model in (*MANAGERS_ONLY, *INTERNAL):
             with self.subTest(model=model):
                 self.assertRefused(self.rpc, model, "search_read", [], ["id"])
+
+    def test_user_sees_no_counters(self):
+        names = ["change_count", "dropped_count"]
+        self.login("user")
+        self.assertRefused(self.rpc, "ha.instance", "read", self.instance.ids, names)
+        self.login("manager")
+        [row] = self.rpc("ha.instance", "read", self.instance.ids, names)
+        self.assertEqual(row["change_count"], 0)
+
+    def test_history_of_another_company_is_not_seen(self):
+        company = self.env["res.company"].create({"name": "Other"})
+        foreign = self.make_instance(name="Foreign", company_id=company.id)
+        other = self.make_entity(foreign, "sensor.salary", "4711")
+        rows = self.make_history(other)
+        for who in ("user", "manager"):
+            self.login(who)
+            for model, ids in rows:
+                with self.subTest(who=who, model=model):
+                    domain = [("id", "in", ids)]
+                    args = (domain, ["instance_id"], ["__count"])
+                    self.assertEqual(self.rpc(model, "search_count", domain), 0)
+                    self.assertEqual(self.rpc(model, "formatted_read_group", *args), [])
+                    self.assertRefused(self.rpc, model, "read", ids, ["display_name"])
+            self.assertRefused(self.chart, other.ids)
+            self.assertRefused(self.chart, [self.entity.id, other.id])
+            [chart] = self.chart(self.entity.ids)
+            self.assertEqual([point[1] for point in chart["points"]], ["off"])
 
     def test_user_changes_nothing(self):
         self.login("user")

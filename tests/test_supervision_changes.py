@@ -79,9 +79,19 @@ class TestConfigurationChanges(LifecycleCase):
         self.wait_state(self.db, self.id, "auth_failed", EFFECT_LIMIT_S)
         self.change([self.id], {"api_token": self.other.token})
         self.wait_connected(self.other)
+        connections = self.other.total_connections
+        self.change([self.id], {"verify_ssl": False})
+        wait_until(
+            lambda: self.other.total_connections > connections,
+            EFFECT_LIMIT_S,
+            "another connection",
+        )
+        self.wait_connected(self.other)
         self.assertEqual(self.other.most_connections, 1)
         self.assertNotIn(1006, self.ha.close_codes + self.other.close_codes)
-        self.assertEqual(self.events().count("configuration"), 5)
+        events = self.events()
+        self.assertEqual(events.count("configuration"), 6)
+        self.assertEqual(events.count("auth_failed"), 1)
 
     def test_a_name_or_the_users_own_fields_do_not_interrupt(self):
         self.change([self.id], {"sequence": 5, "name": "Other"})

@@ -13,8 +13,38 @@ from .test_supervision_faults import FaultCase
 QUIET_S = 5  # as long as a link that must not be would need to come up
 
 
+class CopyCase(FaultCase):
+    def shown(self, database):
+        [shown] = self.odoo.execute(
+            database,
+            "ha.instance",
+            "read",
+            [self.id],
+            ["connection_state", "connection_message", "is_unconfirmed_copy"],
+        )
+        return shown
+
+    def assertOriginalWorks(self, state):
+        """Nobody but the original is connected, and it agrees."""
+        self.wait_state(self.db, self.id, "connected")
+        wait_until(lambda: len(self.ha.connections) == 1, 30)
+        self.ha.set_state("light.kitchen", state)
+        self.assertAgrees()
+
+    def assertStaysDisconnected(self, name):
+        shown = self.shown(name)
+        self.assertEqual(shown["connection_state"], "stopped")
+        self.assertTrue(shown["is_unconfirmed_copy"])
+        self.assertIn("copy", shown["connection_message"])
+        time.sleep(QUIET_S)
+        self.assertFalse(self.lines_with(f"WebSocket thread started for {name} "))
+        self.assertEqual(self.shown(name)["connection_state"], "stopped")
+
+
 @tagged("post_install", "-at_install")
-class TestCopies(FaultCase):
+class TestCopies(CopyCase):
+    """Served by one process that was told of none of them."""
+
     def setUp(self):
         super().setUp()
         role = self.role_of_its_own()
@@ -53,23 +83,6 @@ class TestCopies(FaultCase):
         self.manager.restore("admin", name, dump, False)
         return name
 
-    def shown(self, database):
-        [shown] = self.odoo.execute(
-            database,
-            "ha.instance",
-            "read",
-            [self.id],
-            ["connection_state", "connection_message", "is_unconfirmed_copy"],
-        )
-        return shown
-
-    def assertOriginalWorks(self, state):
-        """Nobody but the original is connected, and it agrees."""
-        self.wait_state(self.db, self.id, "connected")
-        wait_until(lambda: len(self.ha.connections) == 1, 30)
-        self.ha.set_state("light.kitchen", state)
-        self.assertAgrees()
-
     def threads(self):
         """The names of our threads, from the list that Odoo logs on SIGQUIT."""
         before = len(self.odoo.log)
@@ -78,15 +91,6 @@ class TestCopies(FaultCase):
         time.sleep(0.5)  # the list is one message, but a long one
         names = r"WebSocketMonitor|HomeAssistant(?:WebSocket|Ingest)-[\w-]+"
         return sorted(re.findall(rf"Thread: .*?({names})", self.odoo.log[before:]))
-
-    def assertStaysDisconnected(self, name):
-        shown = self.shown(name)
-        self.assertEqual(shown["connection_state"], "stopped")
-        self.assertTrue(shown["is_unconfirmed_copy"])
-        self.assertIn("copy", shown["connection_message"])
-        time.sleep(QUIET_S)
-        self.assertFalse(self.lines_with(f"WebSocket thread started for {name} "))
-        self.assertEqual(self.shown(name)["connection_state"], "stopped")
 
     def assertForgotten(self, *names):
         """No thread of a dropped database is left, and nothing speaks of it."""
@@ -158,3 +162,54 @@ class TestCopies(FaultCase):
         self.db.name = old  # what it is called in the log
         self.odoo.stop()
         run_as_admin(f'ALTER DATABASE "{new}" RENAME TO "{old}"')
+
+
+@tagged("post_install", "-at_install")
+class TestPreloadedCopies(CopyCase):
+    """Served by prefork servers with ``-d``, and copied by PostgreSQL's own means."""
+
+    def copy_raw(self):
+        """As ``createdb -T`` does it, which needs the original for itself."""
+        name = self.db.name
+        run_as_admin(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        try:
+            run_as_admin(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = %s",
+                (name,),
+            )
+            return self.database(template=name, name=f"{name}_copy")
+        finally:
+            run_as_admin(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+    def ours(self, log):
+        """Lines of the addon's own."""
+        return [line for line in log.splitlines() if "odoo_ha_addon" in line]
+
+    def test_copied_while_served_then_served_beside_it_then_dropped(self):
+        self.connect("--workers=2")
+        copy = self.copy_raw()
+        wait_until(lambda: self.ha.total_connections == 2, what="the original's return")
+        self.assertOriginalWorks("on")
+        self.assertEqual(self.ha.most_connections, 1)
+        # Four processes have lost it; each may have tried in vain meanwhile.
+        self.assertLess(len(self.lines_with("Lost the supervision")), 30)
+        self.assertFalse(self.lines_with(" ERROR "))
+        self.odoo.stop()
+
+        both = f"{self.db.name},{copy.name}"
+        self.odoo = self.server("-d", both, "--workers=2")
+        self.odoo.wait_http()
+        self.assertStaysDisconnected(copy.name)
+        self.assertOriginalWorks("off")
+        self.assertEqual(self.ha.most_connections, 1)
+
+        connections, end = self.ha.total_connections, len(self.odoo.log)
+        run_as_admin(f'DROP DATABASE "{copy.name}" WITH (FORCE)')
+        self.odoo.wait_log(f"Supervision of database {copy.name} ends here", count=4)
+        told = len(self.ours(self.odoo.log[end:]))
+        self.assertLess(told, 30, self.odoo.log[end:])
+        time.sleep(2 * QUIET_S)
+        self.assertEqual(len(self.ours(self.odoo.log[end:])), told, "an error loop")
+        self.assertOriginalWorks("on")
+        self.assertEqual(self.ha.total_connections, connections, "it was disturbed")

@@ -12,7 +12,6 @@ from pathlib import Path
 import psycopg2
 
 from odoo.tests import tagged
-from odoo.tools import config
 
 from .common import (
     ADDON,
@@ -167,10 +166,7 @@ class TestHomeAssistantFaults(FaultCase):
 
     def test_bug_in_the_thread(self):
         """And a post_load that Odoo never called."""
-        addons = f"{ADDON}/tests/addons,{','.join(config['addons_path'])}"
-        self.connect(
-            f"--addons-path={addons}", "--load=base,rpc,web,oha_fault_injection"
-        )
+        self.connect(*self.loading("oha_fault_injection"))
         self.assertNotIn("[post_load_hook]", self.odoo.log)
         self.ha.add_entity("sensor.poison", "1", registry_id="r9")
         self.assertShown("waiting", "crashed")

@@ -1,5 +1,10 @@
-"""What a network and an administrator do to the link with a real Home Assistant."""
+"""What a network and an administrator do to the link with a real Home Assistant.
 
+``dev/stress --away MINUTES`` lets Home Assistant be away for longer.
+"""
+
+import logging
+import os
 import time
 
 import psutil
@@ -11,7 +16,9 @@ from .stopping_proxy import StoppingProxy
 
 # 40 s are promised for a half-open connection, with a margin for a busy machine.
 HALF_OPEN_LIMIT_S = 60
+AWAY_S = float(os.environ.get("ODOO_HA_AWAY_S", "15"))
 QUIET_S = 8  # several attempts, if there were any
+_logger = logging.getLogger(__name__)
 FORM_FIELDS = ["connection_state", "connection_message", "connection_remedy"]
 
 
@@ -95,6 +102,37 @@ class TestRealHomeAssistantFaults(LifecycleCase):
             what="the end of the abandoned connections",
         )
         self.assertNotIn("Traceback", self.odoo.log)
+
+    def test_home_assistant_is_away(self):
+        self.connect()
+        self.ha.set_state("sensor.lost_at_restart", "1")
+        self.assertAgrees()
+        self.ha.stop()
+        stopped = time.monotonic()
+        self.assertShown("waiting", "refused", 25)
+        since = self.db.value("SELECT connected_since FROM ha_instance_status")
+        self.assertIsNone(since)
+        condition = "SELECT state, cause FROM ha_instance_status"
+        while time.monotonic() - stopped < AWAY_S:
+            self.assertEqual(self.db.sql(condition), [("waiting", "refused")])
+            time.sleep(0.5)
+        self.ha.start()
+        started = time.monotonic()
+        # It waits for a minute at most between two attempts.
+        self.wait_state(self.db, self.id, "connected", 90)
+        _logger.info(
+            "away for %.0f s, connected %.1f s after its return",
+            started - stopped,
+            time.monotonic() - started,
+        )
+        self.assertAgrees()
+        self.assertEqual(len(self.lines_with(" WARNING ")), 1)
+        self.assertEqual(len(self.lines_with("is down")), 1)
+        self.assertEqual(len(self.lines_with("failed attempts")), 1)
+        self.assertFalse(self.lines_with(" ERROR "))
+        disconnects = "SELECT count(*) FROM ha_connection_event WHERE kind = %s"
+        self.assertEqual(self.db.value(disconnects, ("disconnect",)), 1)
+        self.assertEqual(len(self.connections_at_home_assistant()), 1)
 
     def make_token(self, name):
         return self.ha.command(

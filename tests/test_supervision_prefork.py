@@ -9,9 +9,8 @@ from pathlib import Path
 import psutil
 
 from odoo.tests import tagged
-from odoo.tools import config
 
-from .common import ADDON, BlackHole, LifecycleCase, run_as_admin, wait_until
+from .common import BlackHole, LifecycleCase, run_as_admin, wait_until
 from .fake_ha import FakeHomeAssistant
 
 # Promised are 5 s after a kill and 2 s after a clean end, on a machine that has
@@ -68,8 +67,7 @@ class PreforkCase(LifecycleCase):
     def leak_options(self):
         """Options for a server whose cron workers can be made to leak memory."""
         self.leaks = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        addons = ",".join([f"{ADDON}/tests/addons", *config["addons_path"]])
-        return [f"--addons-path={addons}", "--load=base,rpc,web,oha_memory_leak"]
+        return self.loading("oha_memory_leak")
 
     def server(self, *arguments, **options):
         env = {"OHA_LEAK_FOLDER": str(self.leaks)} if self.leaks else {}
@@ -121,8 +119,17 @@ class TestPrefork(PreforkCase):
         self.assertEqual(role, "cron")
         self.assertIn(pid, server.workers("WorkerCron"))
         self.assertLinkAgrees(database)
-        # Longer than an HTTP worker waits before it would step in.
-        time.sleep(5)
+        # An HTTP worker sees what the cron worker writes, again and again; and that
+        # is longer than it waits before it would step in.
+        key = f"odoo_ha_addon.ws_heartbeat_{database.name}_instance_{instance_id}"
+
+        def heartbeat():
+            name = "ir.config_parameter"
+            return server.execute(database.name, name, "get_param", key) or ""
+
+        for _beat in range(2):
+            seen = heartbeat()
+            wait_until(lambda seen=seen: heartbeat() > seen, 30, "a heartbeat")
         self.assertEqual(self.ha.total_connections, 1)
         self.assertEndsSoon(server)
         wait_until(lambda: not self.ha.connections)
@@ -225,6 +232,15 @@ class TestPrefork(PreforkCase):
         wait_until(lambda: not self.ha.connections)
         self.assertNotIn(1006, self.ha.close_codes)
         self.assertNotIn("does not end", server.log)
+
+    def test_second_signal_still_forces_the_end(self):
+        database, instance_id, server = self.start()
+        with self.blocked_writer(database, self.ha):
+            server.signal(signal.SIGTERM)
+            server.wait_log("Stopping workers gracefully")
+            server.signal(signal.SIGTERM)
+            server.wait(10)
+        self.assertIn("Forced shutdown.", server.log)
 
     def test_reload_on_sighup(self):
         database, instance_id, server = self.start()

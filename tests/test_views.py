@@ -1,7 +1,9 @@
 """The web client in a real browser: menus, views, banner, filters, buttons."""
 
 import json
+from datetime import timedelta
 
+from odoo import fields
 from odoo.tests import HttpCase, tagged
 from odoo.tools import file_path
 
@@ -104,7 +106,10 @@ class TestViews(RealRequests, InstanceMixin, HttpCase):
             attributes={"brightness": 120},
             last_changed="2025-01-01 12:00:00",
         )
-        cls.make_entity(cls.instance, "sensor.power", "12.5", unit="W", is_numeric=True)
+        cls.power = cls.make_entity(
+            cls.instance, "sensor.power", "12.5", unit="W", is_numeric=True
+        )
+        cls.make_history()
         for domain in ("cover", "lock", "scene", "script", "button", "valve", "fan"):
             cls.make_entity(cls.instance, f"{domain}.x", "on")
         cls.make_entity(
@@ -120,6 +125,42 @@ class TestViews(RealRequests, InstanceMixin, HttpCase):
             for kind in ("start", "connect", "disconnect", "auth_failed")
         ]
         cls.events = cls.env["ha.connection.event"].create(events)
+
+    @classmethod
+    def make_history(cls):
+        now = fields.Datetime.now().replace(minute=0, second=0)
+        hours = [now - timedelta(hours=hours) for hours in range(1, 50)]
+        cls.env["ha.entity.history"].create(
+            [
+                {
+                    "entity_id": entity.id,
+                    "state": state,
+                    "is_numeric": entity == cls.power,
+                    "value": entity == cls.power and float(state),
+                    "last_changed": hour,
+                    "source": "live",
+                }
+                for entity, state in ((cls.light, "on"), (cls.power, "12.5"))
+                for hour in hours
+            ]
+        )
+        cls.env["ha.entity.statistics"].create(
+            [
+                {"entity_id": cls.power.id, "date": hour, "mean": 7, "change": 1}
+                for hour in hours
+            ]
+        )
+        cls.gap = cls.env["ha.history.gap"].create(
+            {
+                "instance_id": cls.instance.id,
+                "reason": "disconnect",
+                "state": "missing",
+                "date_from": hours[9],
+                "date_to": hours[7],
+                "missing": {str(cls.power.id): hours[7].timestamp()},
+                "missing_count": 1,
+            }
+        )
 
     @classmethod
     def prepare_assets(cls):
@@ -178,6 +219,7 @@ class TestViews(RealRequests, InstanceMixin, HttpCase):
             (self.area, "Kitchen"),
             (self.device, "Ceiling Lamp"),
             (self.light, "Kitchen"),
+            (self.gap, "sensor.power"),
             (self.events[-1], "refused the connection"),
         ]
         script = """

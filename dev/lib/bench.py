@@ -12,8 +12,10 @@ import bench_edits
 import bench_idle
 import bench_load
 import bench_overload
+import bench_reading
 import bench_real
 import bench_report
+import bench_supervision
 import processes
 from bench_bed import Bed
 from bench_measure import machine
@@ -39,7 +41,9 @@ SCENARIOS = {
     "overload": bench_overload.overload,
     "edits": bench_edits.edits,
     "idle": bench_idle.idle,
+    "supervision": bench_supervision.supervision,
     "real": bench_real.real,
+    "reading": bench_reading.reading,
 }
 
 
@@ -101,7 +105,9 @@ def parse():
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help="all, or some")
     parser.add_argument("--quick", action="store_true", help="at most 3 minutes")
     parser.add_argument(
-        "--full", action="store_true", help="read from 10 million rows of history"
+        "--full",
+        action="store_true",
+        help="read from 10 million rows of history; watch 50 instances for 10 minutes",
     )
     parser.add_argument(
         "--write-docs", action="store_true", help="renew the table in docs/"

@@ -2,12 +2,16 @@
 
 import re
 import time
+from pathlib import Path
 
 import psutil
+
+from odoo.tools import config
 
 from bench_bed import Bed
 from bench_stage import wait_until
 
+WATCH_S = 600
 SMALL_HOME = {"entities": 100, "devices": 20, "areas": 5}
 
 
@@ -33,7 +37,9 @@ def idle(run):
                 (cron,) = set(_owners(bed))
             time.sleep(3)
             found[str(count)] = _watch(cron, seconds)
-        found["http_worker"] = _watch(http, 5 if run.quick else 10)
+        found["http_worker"] = _watch(http, 5 if run.quick else 30)
+        if run.options.full:
+            found["watch"] = _watch_long(bed, cron)
     finally:
         run.note_trouble(bed)
         bed.close()
@@ -62,15 +68,40 @@ def _states(bed):
     return {state for (state,) in bed.sql.rows("SELECT state FROM ha_instance_status")}
 
 
+def _spent(pid):
+    """CPU seconds of a process, to the nanosecond; clock ticks are too coarse."""
+    files = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
+
+
 def _watch(pid, seconds):
     process = psutil.Process(pid)
-    before, began = sum(process.cpu_times()[:2]), time.monotonic()
+    before, began = _spent(pid), time.monotonic()
     time.sleep(seconds)
-    spent = sum(process.cpu_times()[:2]) - before
+    spent = _spent(pid) - before
     memory = process.memory_info()
     return {
         "cpu_pct": round(100 * spent / (time.monotonic() - began), 2),
         "rss_mb": round(memory.rss / 2**20, 1),
         "vms_mb": round(memory.vms / 2**20),
         "threads": process.num_threads(),
+    }
+
+
+def _watch_long(bed, pid):
+    """The same worker for ten minutes, under Odoo's default limits."""
+    process, began = psutil.Process(pid), time.monotonic()
+    peaks = [0, 0]
+    while time.monotonic() - began < WATCH_S and process.is_running():
+        memory = process.memory_info()
+        peaks = [max(peaks[0], memory.vms), max(peaks[1], memory.rss)]
+        time.sleep(1)
+    log = bed.odoo.log.read_text()
+    recycled = set(_owners(bed)) != {pid}
+    return {
+        "minutes": (time.monotonic() - began) / 60,
+        "vms_peak_mb": round(peaks[0] / 2**20),
+        "rss_peak_mb": round(peaks[1] / 2**20, 1),
+        "limit_mb": round(config["limit_memory_soft"] / 2**20),
+        "trouble": recycled + log.count("memory limit") + log.count("MemoryError"),
     }

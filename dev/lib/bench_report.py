@@ -22,8 +22,8 @@ def rows(results):
         ("overload", _overload("{sent_per_s} changes/s for {seconds} s")),
         ("edits", _edits),
         ("idle", _idle),
+        ("supervision", _supervision),
         ("reading", _reading),
-        ("pruning", _pruning),
         ("real", _real),
     ):
         if name in results:
@@ -146,22 +146,32 @@ def _idle(r):
     lines = []
     for name in [*counts, "http_worker"]:
         cost = r[name]
-        text = f"{cost['cpu_pct']:.1f} %, {cost['rss_mb']:.0f} MB RSS"
+        text = f"{cost['cpu_pct']:.2f} %, {cost['rss_mb']:.0f} MB RSS"
         text += f", {cost['vms_mb']} MB VMS, {cost['threads']} threads"
         what = f"{name} idle instances in a cron worker"
         if name == "http_worker":
             what = "a worker that supervises nothing"
-        lines.append((what, text, ""))
+        lines.append((what, text, _IDLE_AIMS.get(name, "")))
     each = r["per_instance"]
     text = f"{each['cpu_pct']:.2f} %, {each['rss_mb']:.1f} MB RSS"
-    return [*lines, ("… for each instance", text, "")]
+    lines.append(("… for each instance, with 100 entities", text, "≤ 0.5 %, ≤ 5 MB"))
+    if "watch" in r:
+        long = r["watch"]
+        text = f"{long['vms_peak_mb']} MB VMS, {long['rss_peak_mb']:.0f} MB RSS"
+        what = f"50 instances for {long['minutes']:.0f} minutes, at most"
+        lines.append((what, text, f"< {long['limit_mb']} MB, the soft limit"))
+        lines.append(("… recycled workers, MemoryErrors", str(long["trouble"]), "0"))
+    return lines
 
 
-def _reading(r):
+_IDLE_AIMS = {"50": "≤ 10 %", "http_worker": "≤ 0.1 %"}
+
+
+def _supervision(r):
     return [tuple(line) for line in r["lines"]]
 
 
-def _pruning(r):
+def _reading(r):
     return [tuple(line) for line in r["lines"]]
 
 

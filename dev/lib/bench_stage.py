@@ -114,9 +114,12 @@ class Generator:
 
 
 class Odoo:
-    """A real Odoo server on one database; RPC to it as the web client calls."""
+    """A real Odoo server on one database; RPC to it as the web client calls.
 
-    def __init__(self, database, *arguments):
+    :param preload: whether the server is told of the database when it starts
+    """
+
+    def __init__(self, database, *arguments, preload=True):
         self.database = database
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -127,7 +130,8 @@ class Odoo:
             self.process = subprocess.Popen(
                 [
                     os.environ["ODOO_HA_DEV"],
-                    *("-d", database, f"--http-port={self.port}"),
+                    *(("-d", database) if preload else ()),
+                    f"--http-port={self.port}",
                     *(f"--gevent-port={free_port()}", *arguments),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -210,9 +214,13 @@ class Stage:
         return self.keep(Generator(**size))
 
     def odoo(self, database, *arguments):
-        server = self.keep(Odoo(database, *arguments))
+        server = self.start_odoo(database, *arguments)
         server.log_in()
         return server
+
+    def start_odoo(self, database, *arguments, preload=True):
+        """A server that nobody has visited yet."""
+        return self.keep(Odoo(database, *arguments, preload=preload))
 
     def start_floor(self, *arguments):
         """A process of bench_floor.py; its stdout is a pipe of JSON lines."""
@@ -263,6 +271,7 @@ class Sql:
     """A connection of the bench's own, autocommit; not counted as load."""
 
     def __init__(self, database):
+        self.name = database
         self.connection = psycopg2.connect(dbname=database)
         self.connection.autocommit = True
         self.pid = self.connection.info.backend_pid

@@ -7,17 +7,20 @@ one place that turns it into words for people.
 from odoo.tools.translate import LazyTranslate
 
 from ...ha_client import causes as c
+from .link_condition import (
+    DATABASE_COPIED,
+    INACTIVE,
+    NO_HEARTBEAT,
+    STOP_REQUESTED,
+    UNSUPERVISED,
+)
 
 _lt = LazyTranslate(__name__)
 
 # Causes that only the addon knows.
-INACTIVE = "inactive"
-DATABASE_COPIED = "database_copied"
-STOP_REQUESTED = "stop_requested"
-UNSUPERVISED = "unsupervised"
-NO_HEARTBEAT = "no_heartbeat"
 CRASHED = "crashed"
 BACKLOG = "backlog"
+OVERFLOW = "overflow"
 TOKEN_UNREADABLE = c.TOKEN_UNREADABLE
 CONFIG_CHANGED = "config_changed"
 CREATED = "created"
@@ -224,6 +227,16 @@ EXPLANATIONS = {
         _lt(
             "The database is busy or a table is locked: look for long transactions in"
             " pg_stat_activity. Nothing is lost."
+        ),
+    ),
+    OVERFLOW: (
+        _lt(
+            "Changes of %(pending)s entities have waited %(seconds)s s to be written,"
+            " and %(dropped)s changes of history found no room any more."
+        ),
+        _lt(
+            "The database is busy or a table is locked: look for long transactions in"
+            " pg_stat_activity. Odoo then fetches that history from Home Assistant."
         ),
     ),
     CRASHED: (

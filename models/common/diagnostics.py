@@ -16,21 +16,22 @@ STACK_DEPTH = 6
 def collect(pool) -> dict[int, dict]:
     """Describe every link of a :class:`~.link_pool.LinkPool`, by instance id.
 
-    ``threads`` are lines of names and innermost frames, ``pending`` counts states
-    that wait to be written, ``alive_age`` is seconds since the last message.
+    ``threads`` are lines of names and innermost frames, ``pending`` and
+    ``pending_history`` count what waits to be written, ``alive_age`` is seconds
+    since the last message (None without a connection).
     """
     threads = _describe_threads()
     now = time.monotonic()
     report = {}
     for instance_id, handle in pool.handles.items():
-        buffer = handle.link.buffer
-        alive_at = buffer.alive_at
+        alive_at = handle.link.buffer.alive_at
+        pending, pending_history = handle.link.pending
         report[instance_id] = {
             "at": time.time(),
             "thread_alive": handle.service.is_alive(),
             "writer_alive": pool.is_writing,
-            "pending": buffer.pending,
-            "pending_history": buffer.pending_history,
+            "pending": pending,
+            "pending_history": pending_history,
             "alive_age": None if alive_at is None else round(now - alive_at, 1),
             "threads": threads,
         }

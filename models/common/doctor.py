@@ -1,5 +1,6 @@
 """Examine all links of a database from outside: what ``odoo ha_doctor`` reports."""
 
+import socket
 import time
 
 from ...ha_client.exceptions import HaError
@@ -13,6 +14,16 @@ HEALTHY = "connected"
 # Nobody wants these connected; not a fault.
 INTENDED = (causes.INACTIVE, causes.STOP_REQUESTED)
 
+TRAFFIC_SQL = """
+    SELECT coalesce(s.change_count, 0)::bigint, coalesce(s.coalesced_count, 0)::bigint,
+           coalesce(s.recorded_count, 0)::bigint, coalesce(s.dropped_count, 0)::bigint,
+           coalesce(s.backfilled_count, 0)::bigint, g.pending, g.incomplete
+      FROM (SELECT count(*) FILTER (WHERE state IN ('open', 'pending')) AS pending,
+                   count(*) FILTER (WHERE state = 'missing') AS incomplete
+              FROM ha_history_gap WHERE instance_id = %(id)s) g
+ LEFT JOIN ha_instance_status s ON s.instance_id = %(id)s
+"""
+
 
 def examine(env) -> dict:
     """Examine configuration, reachability, ownership, heartbeat and threads.
@@ -20,7 +31,11 @@ def examine(env) -> dict:
     :return: ``healthy`` (bool), ``database``, ``supervisors`` (a list of ``role``
         and ``pid``) and ``instances``: dicts with the keys of
         ``get_websocket_service_status`` and ``id``, ``name``, ``healthy``,
-        ``reachable`` (None when not tried), ``entities``, ``diagnostics``
+        ``reachable`` from here (None when not tried) and why not (``unreachable``),
+        ``entities``, ``traffic`` (counts since the instance exists: ``received``,
+        ``coalesced``, ``recorded``, ``dropped``, ``backfilled``), ``gaps`` in its
+        history (``pending``, ``incomplete``), ``diagnostics`` (None without an owner
+        that answers)
     """
     with env.registry.cursor() as cr:
         since = time.time()
@@ -57,12 +72,23 @@ def _examine_instance(env, cr, config) -> dict:
         " WHERE instance_id = %s AND removed_in_ha IS NOT TRUE",
         (config.id,),
     )
+    [traffic] = _fetch(cr, TRAFFIC_SQL, {"id": config.id})
+    received, coalesced, recorded, dropped, backfilled, pending, incomplete = traffic
     found |= {
         "id": config.id,
         "name": config.name,
         "healthy": state == HEALTHY or cause in INTENDED,
         "reachable": None,
+        "unreachable": None,
         "entities": entities,
+        "traffic": {
+            "received": received,
+            "coalesced": coalesced,
+            "recorded": recorded,
+            "dropped": dropped,
+            "backfilled": backfilled,
+        },
+        "gaps": {"pending": pending, "incomplete": incomplete},
         "diagnostics": None,
     }
     # A refused token is not tried again: Home Assistant bans addresses.
@@ -71,13 +97,8 @@ def _examine_instance(env, cr, config) -> dict:
             probe(config.link)
             found["reachable"] = True
         except HaError as error:
-            found["reachable"] = False
-            found["healthy"] = False
-            if state in ("unsupervised", "connecting"):
-                found["cause"] = error.cause
-                found["message"], found["remedy"] = causes.explain(
-                    env, error.cause, error.params
-                )
+            found["reachable"] = found["healthy"] = False
+            found["unreachable"] = causes.explain(env, error.cause, error.params)[0]
     return found
 
 
@@ -118,22 +139,35 @@ def report_lines(result: dict) -> list[str]:
             lines.append(f"     remedy: {found['remedy']}")
         owner = found["owner"]
         if owner:
+            here = owner["host"] == socket.gethostname()
             lines.append(
                 f"     owner: {owner['role']} process {owner['pid']} on {owner['host']}"
+                + ("" if here else ", another host than this one")
             )
         if found["heartbeat_age"] is not None:
             lines.append(f"     heartbeat: {found['heartbeat_age']:.0f} s ago")
         if found["reachable"] is not None:
-            answer = "yes" if found["reachable"] else "no"
+            answer = "yes" if found["reachable"] else f"no. {found['unreachable']}"
             lines.append(f"     Home Assistant answers this machine: {answer}")
         lines.append(f"     entities: {found['entities']}")
+        traffic, gaps = found["traffic"], found["gaps"]
+        lines.append(
+            f"     changes: {traffic['received']} received,"
+            f" {traffic['coalesced']} of them coalesced"
+        )
+        lines.append(
+            f"     history: {traffic['recorded']} recorded,"
+            f" {traffic['dropped']} dropped, {traffic['backfilled']} fetched back;"
+            f" gaps: {gaps['pending']} being fetched, {gaps['incomplete']} incomplete"
+        )
         report = found["diagnostics"]
         if report:
             lines.append(
-                f"     received {report['changes']}, coalesced {report['coalesced']},"
-                f" waiting to be written {report['pending']},"
-                f" last message {report['alive_age']} s ago"
+                f"     waiting to be written: {report['pending']} states,"
+                f" {report['pending_history']} of history"
             )
+            if report["alive_age"] is not None:
+                lines.append(f"     last message: {report['alive_age']} s ago")
             lines += [f"     thread {line}" for line in report["threads"]]
         elif owner:
             lines.append("     its supervising thread does not answer")

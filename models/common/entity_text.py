@@ -8,6 +8,8 @@ from markupsafe import Markup
 from odoo.tools import format_datetime
 from odoo.tools.translate import LazyTranslate
 
+from ...ha_client.model import number_of
+
 _lt = LazyTranslate(__name__)
 
 SECRET_TEXT = "••••••"
@@ -130,9 +132,15 @@ BINARY_TEXTS = {
 }
 
 
-def state_text(entity) -> str | bool:
-    """The state of one ``ha.entity`` in words, in the language of its ``env``."""
-    env, state, domain = entity.env, entity.state, entity.domain
+def state_text(entity, past_state: str | None = None) -> str | bool:
+    """The state of one ``ha.entity`` in words, in the language of its ``env``.
+
+    :param past_state: a state that it once had; by default its present one
+    """
+    env, domain = entity.env, entity.domain
+    state, is_numeric = entity.state, entity.is_numeric
+    if past_state is not None:
+        state, is_numeric = past_state, number_of(past_state) is not None
     if not state:
         return False
     if state in ("unavailable", "unknown"):
@@ -140,7 +148,7 @@ def state_text(entity) -> str | bool:
     if domain in LITERAL_DOMAINS:
         is_password = (entity.attributes or {}).get("mode") == "password"
         return SECRET_TEXT if is_password else state
-    if entity.is_numeric:
+    if is_numeric:
         return f"{state} {entity.unit}" if entity.unit else state
     if domain in MOMENT_DOMAINS or entity.device_class == "timestamp":
         return _moment_text(env, state)

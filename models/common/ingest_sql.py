@@ -6,8 +6,11 @@ writes nothing. Users' own fields (``custom_name``, ``active``,
 ``record_history``) are never touched.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from ...ha_client.buffer import Batch
-from ...ha_client.catalog import CatalogEntity, build_catalog
+from ...ha_client.catalog import CatalogEntity, Registries, build_catalog
 from ...ha_client.entity_filter import EntityFilter
 from ...ha_client.model import EntityState, number_of
 from .history_policy import update_recorded
@@ -22,14 +25,19 @@ def write_batch(cr, instance_id: int, batch: Batch, accepts: EntityFilter) -> in
     """
     if batch.full:
         catalog = build_catalog(batch.registries, batch.world, accepts)
-        _write_registries(cr, instance_id, batch)
-        _write_entities(cr, instance_id, catalog, batch.authoritative)
+        _write_registries(cr, instance_id, batch, REGISTRIES)
+        _write_entities(cr, instance_id, catalog)
+        if batch.authoritative:
+            _mark_gone(cr, instance_id, "ha_entity", [row.entity_id for row in catalog])
         update_recorded(cr, instance_id)
         states = [batch.world.get(row.entity_id) for row in catalog]
         _write_states(cr, instance_id, [state for state in states if state])
         if batch.authoritative:
             _mark_stateless(cr, instance_id, batch.world.keys())
         return 0
+    _write_registries(cr, instance_id, batch, batch.kinds)
+    if batch.touched:
+        _write_touched(cr, instance_id, batch, accepts)
     states = list(batch.states.values())
     known = _write_states(cr, instance_id, states, batch.described)
     if batch.removed:
@@ -40,40 +48,33 @@ def write_batch(cr, instance_id: int, batch: Batch, accepts: EntityFilter) -> in
 # Registries ---------------------------------------------------------------
 
 
-def _write_registries(cr, instance_id, batch):
-    registries = batch.registries
-    _reconcile(
-        cr,
-        instance_id,
+class _Registry(NamedTuple):
+    """How rows of a registry become records."""
+
+    table: str
+    columns: dict[str, str]  # as in _reconcile
+    rows: Callable[[Registries], list[tuple]]
+
+
+# In the order in which one refers to the other.
+REGISTRIES = {
+    "floor": _Registry(
         "ha_floor",
-        "ha_floor_id",
         {"name": "text", "level": "int", "icon": "text"},
-        [(f.floor_id, f.name, f.level, f.icon) for f in registries.floors],
-        batch.authoritative,
-    )
-    _reconcile(
-        cr,
-        instance_id,
+        lambda found: [(f.floor_id, f.name, f.level, f.icon) for f in found.floors],
+    ),
+    "label": _Registry(
         "ha_label",
-        "ha_label_id",
         {"name": "text", "ha_color": "text", "icon": "text"},
-        [(x.label_id, x.name, x.color, x.icon) for x in registries.labels],
-        batch.authoritative,
-    )
-    _reconcile(
-        cr,
-        instance_id,
+        lambda found: [(x.label_id, x.name, x.color, x.icon) for x in found.labels],
+    ),
+    "area": _Registry(
         "ha_area",
-        "ha_area_id",
         {"name": "text", "icon": "text", "floor_id": "ref ha_floor"},
-        [(a.area_id, a.name, a.icon, a.floor_id) for a in registries.areas],
-        batch.authoritative,
-    )
-    _reconcile(
-        cr,
-        instance_id,
+        lambda found: [(a.area_id, a.name, a.icon, a.floor_id) for a in found.areas],
+    ),
+    "device": _Registry(
         "ha_device",
-        "ha_device_id",
         {
             "name": "text",
             "manufacturer": "text",
@@ -81,22 +82,46 @@ def _write_registries(cr, instance_id, batch):
             "sw_version": "text",
             "area_id": "ref ha_area",
         },
-        [
+        lambda found: [
             (d.device_id, d.name, d.manufacturer, d.model, d.sw_version, d.area_id)
-            for d in registries.devices
+            for d in found.devices
             if not d.disabled
         ],
-        batch.authoritative,
+    ),
+}
+
+
+def _write_registries(cr, instance_id, batch, kinds):
+    for kind, (table, columns, rows_of) in REGISTRIES.items():
+        if kind in kinds:
+            rows = rows_of(batch.registries)
+            _reconcile(cr, instance_id, table, columns, rows)
+            if batch.authoritative:
+                _mark_gone(cr, instance_id, table, [row[0] for row in rows])
+
+
+def _write_touched(cr, instance_id, batch, accepts):
+    """Reconcile those entities alone whose description may have changed."""
+    touched = sorted(batch.touched)
+    catalog = build_catalog(batch.registries, batch.world, accepts, batch.touched)
+    _write_entities(cr, instance_id, catalog, touched)
+    if batch.authoritative:
+        present = [row.entity_id for row in catalog]
+        _mark_gone(cr, instance_id, "ha_entity", present, touched)
+    cr.execute(
+        "SELECT id FROM ha_entity WHERE instance_id = %s AND ha_entity_id = ANY(%s)",
+        (instance_id, touched),
     )
+    update_recorded(cr, instance_id, [row[0] for row in cr.fetchall()])
 
 
-def _write_entities(cr, instance_id, catalog, authoritative):
+def _write_entities(cr, instance_id, catalog, among=None):
+    """Write records of entities; ``among``: the catalog is complete for these ids."""
     _follow_renames(cr, instance_id, catalog)
     _reconcile(
         cr,
         instance_id,
         "ha_entity",
-        "ha_entity_id",
         {
             "domain": "text",
             "name": "text",
@@ -127,20 +152,19 @@ def _write_entities(cr, instance_id, catalog, authoritative):
             )
             for e in catalog
         ],
-        authoritative,
     )
     _add_state_rows(cr, instance_id)
-    _write_labels(cr, instance_id, catalog)
+    _write_labels(cr, instance_id, catalog, among)
 
 
-def _reconcile(cr, instance_id, table, key, columns, rows, authoritative):
-    """Make a table's rows of one instance equal to ``rows``.
+def _reconcile(cr, instance_id, table, columns, rows):
+    """Make a table's rows of one instance equal to ``rows``, as far as they go.
 
     :param columns: column → SQL type, or ``"ref TABLE"`` for a reference that is
         given by Home Assistant's id
-    :param rows: tuples of the key and the columns' values, in their order
-    :param authoritative: what is not in ``rows`` is gone in Home Assistant
+    :param rows: tuples of the key (``TABLE_id``) and the columns' values, in order
     """
+    key = f"{table}_id"
     records = [dict(zip((key, *columns), row, strict=True)) for row in rows]
     fields, values, joins = [f'"{key}" text'], [], []
     for column, kind in columns.items():
@@ -190,16 +214,21 @@ def _reconcile(cr, instance_id, table, key, columns, rows, authoritative):
         """,
         params,
     )
-    if authoritative:
-        cr.execute(
-            f"""
-            UPDATE {table}
-               SET removed_in_ha = TRUE, write_date = now() AT TIME ZONE 'UTC'
-             WHERE instance_id = %s AND removed_in_ha IS NOT TRUE
-               AND {key} <> ALL(%s)
-            """,
-            (instance_id, [row[0] for row in rows]),
-        )
+
+
+def _mark_gone(cr, instance_id, table, present, among=None):
+    """Mark what Home Assistant has no more; ``among``: look at these ids alone."""
+    key = f"{table}_id"
+    cr.execute(
+        f"""
+        UPDATE {table}
+           SET removed_in_ha = TRUE, write_date = now() AT TIME ZONE 'UTC'
+         WHERE instance_id = %(instance)s AND removed_in_ha IS NOT TRUE
+           AND {key} <> ALL(%(present)s)
+           AND (%(among)s::text[] IS NULL OR {key} = ANY(%(among)s::text[]))
+        """,
+        {"instance": instance_id, "present": present, "among": among},
+    )
 
 
 def _follow_renames(cr, instance_id, catalog):
@@ -247,12 +276,13 @@ def _add_state_rows(cr, instance_id):
     )
 
 
-def _write_labels(cr, instance_id, catalog: list[CatalogEntity]):
+def _write_labels(cr, instance_id, catalog: list[CatalogEntity], among):
     pairs = [(e.entity_id, label) for e in catalog for label in e.labels]
     params = {
         "instance": instance_id,
         "entities": [entity for entity, _label in pairs],
         "labels": [label for _entity, label in pairs],
+        "among": among,
     }
     wanted = """
         SELECT e.id, l.id
@@ -264,6 +294,7 @@ def _write_labels(cr, instance_id, catalog: list[CatalogEntity]):
         f"""
         DELETE FROM ha_entity_label_rel r USING ha_entity e
          WHERE e.id = r.entity_id AND e.instance_id = %(instance)s
+           AND (%(among)s::text[] IS NULL OR e.ha_entity_id = ANY(%(among)s::text[]))
            AND (r.entity_id, r.label_id) NOT IN ({wanted})
         """,
         params,

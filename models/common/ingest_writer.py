@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg2
 from psycopg2.extras import Json
@@ -37,6 +37,7 @@ RETRY_PAUSE_S = 1.0
 LARGE_BATCH = 10000  # changes; what they took is given back …
 CALM_S = 5.0  # … when there was no such batch for so long
 BACKLOG_S = 5.0  # what waits longer than that is shown on the instance
+FLOOD_PAUSE_S = 60.0  # so long without a loss ends a flood, for the log
 
 # A user may delete a record between two statements of ours; try again then, too.
 _RETRY = (*BUSY, psycopg2.errors.ForeignKeyViolation)
@@ -65,11 +66,22 @@ class WriterLink:
     fenced: bool = False
     failing: bool = False
     leaving: bool = False  # this is its last batch
+    in_hand: Batch | None = None  # taken from the buffer, not yet committed
     # All of time.monotonic():
     beat_at: float = 0.0  # the last heartbeat written
     blocked_since: float | None = None  # since when nothing could be written
     not_before: float = 0.0  # after a failure that is our own fault
+    lost_at: float | None = None  # when history found no room the last time
     backlog_told: bool = False  # the status row says so
+
+    @property
+    def pending(self) -> tuple[int, int]:
+        """How many states and changes of history wait, here and in the buffer."""
+        batch = self.in_hand or Batch()
+        return (
+            len(batch.states) + self.buffer.pending,
+            len(batch.history) + self.buffer.pending_history,
+        )
 
 
 class IngestWriter(threading.Thread):
@@ -232,11 +244,13 @@ class IngestWriter(threading.Thread):
         for link in links:
             if link.fenced or now < link.not_before:
                 continue
-            batch = link.buffer.drain()
+            batch = link.in_hand = link.buffer.drain()
             if len(batch.history) >= LARGE_BATCH:
                 self._large_at = now
             due = batch or link.history.is_due
-            if due and not self._write(link, batch):
+            written = not due or self._write(link, batch)
+            link.in_hand = None
+            if not written:
                 # The others wait for the same tables; let them go first next time.
                 with self._lock:
                     if self._links.pop(link.instance_id, None) is link:
@@ -256,7 +270,7 @@ class IngestWriter(threading.Thread):
                 _write_status(cr, link, batch)
                 if link.leaving:
                     link.counts.add(batch.counts, recorded)
-                    link.counts.write(cr)
+                    link.counts.save(cr)
                 if link.backlog_told:
                     _withdraw_backlog(cr, link)
             self._written(link, batch, recorded)
@@ -296,6 +310,8 @@ class IngestWriter(threading.Thread):
         link.counts.add(batch.counts, recorded)
         link.failing = link.backlog_told = False
         link.blocked_since = None
+        if batch.lost:
+            _log_lost(link)
         if link.history.has_gap:
             link.history.has_gap = False
             self._on_gap()
@@ -303,52 +319,28 @@ class IngestWriter(threading.Thread):
     def _keep(self, link: WriterLink, batch: Batch) -> None:
         """Give a batch back that could not be written."""
         link.history.failed()
+        link.in_hand = None
         link.buffer.restore(batch)
         link.blocked_since = link.blocked_since or time.monotonic()
 
     def _write_apart(self, link: WriterLink, batch: Batch) -> None:
         """Find the value that PostgreSQL refuses and write all others."""
-        if len(batch.states) <= 1 and len(batch.history) <= 1 and not batch.full:
-            names = {*batch.states, *(change.entity_id for change in batch.history)}
+        parts = batch.split()
+        if not parts:
             _logger.exception(
                 "A value of %s cannot be stored and is left out. instance_id=%s",
-                ", ".join(names) or "the link's status",
+                ", ".join(batch.names) or "the link's status",
                 link.instance_id,
             )
-            return
-        if batch.full:
-            # Without the records' descriptions the states can be told apart.
-            _logger.exception(
-                "Reconciling instance %s failed; writing states one by one."
+        elif batch.full:
+            _logger.warning(
+                "Reconciling instance %s failed; writing its records bit by bit."
                 " instance_id=%s",
                 link.name,
                 link.instance_id,
             )
-            states = dict(batch.world)
-        else:
-            states = batch.states
-        keys = list(states)
-        half = len(keys) // 2
-        gap = batch.opens_gap  # to be noted before any state is overwritten
-        for part in filter(None, (keys[:half], keys[half:])):
-            chosen = {key: states[key] for key in part}
-            described = None if batch.full else batch.described
-            self._write(link, Batch(states=chosen, described=described, opens_gap=gap))
-            gap = False
-        middle = len(batch.history) // 2
-        for changes in (batch.history[:middle], batch.history[middle:]):
-            if changes:
-                self._write(link, Batch(history=changes))
-        rest = replace(
-            batch,
-            full=False,
-            opens_gap=False,
-            states={},
-            described=None,
-            history=[],
-        )
-        if rest:
-            self._write(link, rest)
+        for part in parts:
+            self._write(link, part)
 
     def _fence(self, cr, link: WriterLink) -> None:
         try:
@@ -371,12 +363,14 @@ class IngestWriter(threading.Thread):
                 with self._connection, self._connection.cursor() as cr:
                     self._fence(cr, link)
                     heartbeat.write(cr, self.dbname, link.instance_id)
-                    link.counts.write(cr)
+                    link.counts.save(cr)
                     if backlog >= BACKLOG_S:
                         _tell_backlog(cr, link, backlog)
                 link.beat_at = now
-                link.counts.written()
+                link.counts.saved()
                 link.backlog_told = link.backlog_told or backlog >= BACKLOG_S
+                if link.buffer.dropped:
+                    _log_lost(link)
             except Fenced:
                 link.fenced = True
                 self._on_fenced(link.instance_id)
@@ -395,21 +389,40 @@ class IngestWriter(threading.Thread):
         link.failing = True
 
 
+def _log_lost(link: WriterLink) -> None:
+    """Say once in a flood that more came than could be written."""
+    now = time.monotonic()
+    if link.lost_at is None or now - link.lost_at > FLOOD_PAUSE_S:
+        _logger.warning(
+            "Instance %s: more changes came than could be written. States stay right;"
+            " what found no room in the history is fetched from Home Assistant."
+            " instance_id=%s",
+            link.name,
+            link.instance_id,
+        )
+    link.lost_at = now
+
+
 def _tell_backlog(cr, link: WriterLink, seconds: float) -> None:
     """The link is up, but what is shown is not what Home Assistant has."""
+    dropped = link.buffer.dropped
     params = {"pending": link.buffer.pending, "seconds": round(seconds)}
     cr.execute(
-        "UPDATE ha_instance_status SET state = 'syncing', cause = 'backlog',"
+        "UPDATE ha_instance_status SET state = 'syncing', cause = %s,"
         " params = %s WHERE instance_id = %s"
-        " AND (state = 'connected' OR cause = 'backlog')",
-        (Json(params), link.instance_id),
+        " AND (state = 'connected' OR cause IN ('backlog', 'overflow'))",
+        (
+            "overflow" if dropped else "backlog",
+            Json({**params, "dropped": dropped}),
+            link.instance_id,
+        ),
     )
 
 
 def _withdraw_backlog(cr, link: WriterLink) -> None:
     cr.execute(
         "UPDATE ha_instance_status SET state = 'connected', cause = NULL,"
-        " params = NULL WHERE instance_id = %s AND cause = 'backlog'",
+        " params = NULL WHERE instance_id = %s AND cause IN ('backlog', 'overflow')",
         (link.instance_id,),
     )
 

@@ -24,8 +24,8 @@ class LinkCounts:
         self._counts.add(counts)
         self._recorded += recorded
 
-    def write(self, cr) -> None:
-        """Add everything to the status row; :meth:`written` follows the commit."""
+    def save(self, cr) -> None:
+        """Add everything to the status row; :meth:`saved` follows the commit."""
         counts = self._counts
         self._fetched_writing = self._fetched()
         fetched = self._fetched_writing - self._fetched_counted
@@ -51,7 +51,7 @@ class LinkCounts:
             ),
         )
 
-    def written(self) -> None:
+    def saved(self) -> None:
         """What was written last is committed."""
         self._fetched_counted = self._fetched_writing
         self._counts, self._recorded = Counts(), 0

@@ -45,7 +45,7 @@ class LinkHistory:
         """
         self._planned = {}
         changes = batch.history
-        if self._stale or batch.full:
+        if self._stale or batch.full or batch.touched:
             before = self._recorder.names
             new = self._reload(cr)
             changes = _under_present_names(changes, before, self._recorder.names)

@@ -9,9 +9,8 @@ from typing import Any
 
 from . import causes, heartbeat
 from .instance_config import InstanceConfig, read_instances
+from .link_condition import HEARTBEAT_LIMIT_S, true_condition
 from .ownership import LOCK_CLASS
-
-HEARTBEAT_LIMIT_S = 30.0
 
 STATUS_SQL = """
     SELECT s.instance_id, s.state, s.cause, s.params, s.epoch, s.owner_host,
@@ -143,8 +142,9 @@ def _judge(config: InstanceConfig, row, now: datetime) -> LinkStatus:
     ) = row
     beat = datetime.strptime(beat_text, heartbeat.FORMAT) if beat_text else None
     age = max(0.0, (now - beat).total_seconds()) if beat else None
-    state, cause, params = _true_state(
-        config, reported, cause, params, owned, age, since, now
+    connected_for = (now - since).total_seconds() if since else None
+    state, cause, params = true_condition(
+        config, owned, reported, cause, params, connected_for, age
     )
     return LinkStatus(
         instance_id=config.id,
@@ -166,26 +166,3 @@ def _judge(config: InstanceConfig, row, now: datetime) -> LinkStatus:
         heartbeat=beat,
         heartbeat_age=age,
     )
-
-
-def _true_state(config, reported, cause, params, owned, age, since, now):
-    if config.problems:
-        problem = config.problems[0]
-        return "unconfigured", problem.cause, dict(problem.params)
-    if not config.active:
-        return "stopped", causes.INACTIVE, {}
-    if not config.confirmed:
-        return "stopped", causes.DATABASE_COPIED, {}
-    if config.stop_requested:
-        return "stopped", causes.STOP_REQUESTED, {}
-    if config.auth_failed:
-        return "auth_failed", cause, params
-    if not owned:
-        return "unsupervised", causes.UNSUPERVISED, {}
-    if reported in (None, "stopped", "auth_failed"):
-        return "connecting", None, {}  # an owner has just taken it over
-    fresh = since and (now - since).total_seconds() < HEARTBEAT_LIMIT_S
-    if reported == "connected" and not fresh:
-        if age is None or age > HEARTBEAT_LIMIT_S:
-            return "waiting", causes.NO_HEARTBEAT, {"age": int(age or 0)}
-    return reported, cause, params or {}

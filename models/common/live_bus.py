@@ -56,6 +56,8 @@ class _Watched:
     """An instance that somebody watches; times are of ``time.monotonic()``."""
 
     until: float
+    # What was committed since a browser read, but before this began, was not sent.
+    is_new: bool = True
     not_before: float = 0.0
     # What Home Assistant said last of each entity, to tell what has changed; and
     # since the last notification, which fields of which entities have.
@@ -67,7 +69,9 @@ class _Watched:
 
     @property
     def waiting(self) -> bool:
-        return bool(self.pending or self.refetch or self.connection is not None)
+        return bool(
+            self.is_new or self.pending or self.refetch or self.connection is not None
+        )
 
     def reread(self, records: bool = False) -> None:
         self.refetch = True
@@ -97,8 +101,7 @@ class LiveBus:
         until = time.monotonic() + seconds
         watched = self._watched.get(instance_id)
         if watched is None:
-            # What was committed since its view was read was not sent.
-            self._watched[instance_id] = _Watched(until, refetch=True)
+            self._watched[instance_id] = _Watched(until)
         else:
             watched.until = until
 
@@ -115,7 +118,7 @@ class LiveBus:
             watched.connection = watched.connection or {}
             if batch.report:
                 watched.connection["state"] = batch.report.state
-        if batch.full or batch.removed:
+        if batch.full or batch.kinds or batch.touched or batch.removed:
             watched.reread(records=True)
         elif len(batch.states) > MAX_CHANGES:
             watched.reread()
@@ -190,7 +193,7 @@ class LiveBus:
                 cr.execute("DELETE FROM bus_bus WHERE id = ANY(%s)", (old,))
         for watched in due.values():
             watched.pending.clear()
-            watched.refetch = watched.records = False
+            watched.is_new = watched.refetch = watched.records = False
             watched.connection = None
         for _row in old:
             self._rows.popleft()
@@ -296,17 +299,17 @@ def _messages(cr, instance_id: int, watched: _Watched) -> list[str]:
     if watched.connection is not None:
         payload = {"instance_id": instance_id, **watched.connection}
         found.append(json_dump({"type": CONNECTION, "payload": payload}))
-    if watched.refetch:
-        payload = {"refetch": True, "records": watched.records}
-    else:
-        changes = _changes(cr, instance_id, watched.pending)
-        if not changes:
-            return found
-        payload = {"changes": changes}
-    message = _states_message(instance_id, payload)
-    if len(message) > MAX_LENGTH:
-        message = _states_message(instance_id, {"refetch": True, "records": False})
-    return [*found, message]
+    changes = _changes(cr, instance_id, watched.pending)
+    message = changes and _states_message(instance_id, {"changes": changes})
+    refetch, records = watched.refetch or watched.is_new, watched.records
+    if message and len(message) <= MAX_LENGTH:
+        found.append(message)
+    elif message:
+        refetch = True
+    if refetch:
+        payload = {"refetch": True, "records": records or watched.is_new}
+        found.append(_states_message(instance_id, payload))
+    return found
 
 
 def _states_message(instance_id: int, payload: dict) -> str:

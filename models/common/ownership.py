@@ -28,6 +28,7 @@ IDLE_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 2
 LOCK_TIMEOUT_MS = 2000
 STATEMENT_TIMEOUT_MS = 5000
+ANSWER_LIMIT_S = 8.0  # PostgreSQL has answered by then, one way or the other
 
 # The table or row is busy; nothing is lost, neither lease nor data.
 BUSY = (
@@ -50,6 +51,18 @@ TICK_SQL = """
 SESSIONS_SQL = """
     SELECT application_name FROM pg_stat_activity
      WHERE datname = current_database() AND application_name LIKE %s
+"""
+OWNERS_SQL = """
+    SELECT s.instance_id, s.owner_host, s.owner_role, s.owner_pid
+      FROM ha_instance_status s
+      JOIN pg_locks l ON l.objid = s.instance_id::oid AND l.locktype = 'advisory'
+           AND l.objsubid = 2 AND l.granted AND l.classid = %s
+           AND l.database = (SELECT oid FROM pg_database
+                              WHERE datname = current_database())
+      JOIN pg_stat_activity a ON a.pid = l.pid
+           -- who has just got the lock may not stand in the status row yet
+           AND a.application_name = %s || s.owner_role || '-' || s.owner_pid
+     WHERE s.instance_id = ANY(%s)
 """
 TAKE_OVER_SQL = """
     WITH previous AS (
@@ -175,6 +188,7 @@ class Lease:
 
     def __init__(self, dbname: str, role: str):
         self.held: set[int] = set()
+        self._asked_at: float | None = None  # since when a statement is under way
         self._connection = connect(
             dbname,
             f"lease-{role}",
@@ -191,9 +205,27 @@ class Lease:
 
     def execute(self, query, params=None) -> list[tuple]:
         """Run one statement in a transaction of its own; return its rows."""
-        with self._connection.cursor() as cr:
-            cr.execute(query, params)
-            return cr.fetchall() if cr.description else []
+        self._asked_at = time.monotonic()
+        try:
+            with self._connection.cursor() as cr:
+                cr.execute(query, params)
+                return cr.fetchall() if cr.description else []
+        finally:
+            self._asked_at = None
+
+    def cut_if_silent(self, limit: float) -> bool:
+        """From another thread: make a statement fail that gets no answer.
+
+        PostgreSQL ends each within ``STATEMENT_TIMEOUT_MS``. What lies between may
+        have lost the connection without a word, and a lease with it.
+
+        :param limit: seconds that it may have taken so far
+        """
+        asked_at = self._asked_at
+        if asked_at is None or time.monotonic() - asked_at < limit:
+            return False
+        cut(self._connection)
+        return True
 
     def tick(self, instance_ids: list[int]) -> tuple[str | None, list[int]]:
         """Keep the session alive.
@@ -235,6 +267,13 @@ class Lease:
         [(epoch, state, host, pid)] = self.execute(TAKE_OVER_SQL, values)
         crashed = host and state not in (None, "stopped", "auth_failed")
         return epoch, (host, pid) if crashed else None
+
+    def owners(self, instance_ids: list[int]) -> dict[int, tuple[str, str, int]]:
+        """Host, role and process id of those of the instances that have an owner."""
+        if not instance_ids:
+            return {}
+        rows = self.execute(OWNERS_SQL, (LOCK_CLASS, SESSION_NAME, instance_ids))
+        return {instance_id: tuple(owner) for instance_id, *owner in rows}
 
     def count_supervisors(self) -> int:
         """How many processes share the instances of this database.

@@ -45,6 +45,11 @@ def current_role() -> str | None:
     return _role_of_running_worker()
 
 
+def has_cron_workers() -> bool:
+    """Whether this server has, or will have, workers that serve no user requests."""
+    return bool(config["workers"] and config["max_cron_threads"])
+
+
 def _role_of_running_worker() -> str | None:
     """Role of a worker that loads the addon only after it has started."""
     server = odoo_server.server

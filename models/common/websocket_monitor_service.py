@@ -19,7 +19,7 @@ from ...ha_client.config_check import log_text
 from . import diagnostics, process_role
 from .instance_config import InstanceConfig, read_instances
 from .link_pool import LinkPool
-from .ownership import BUSY, RECORDING, Lease, database_exists
+from .ownership import ANSWER_LIMIT_S, BUSY, RECORDING, Lease, database_exists
 from .supervision_plan import (
     Action,
     Reason,
@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S = 30.0
 TICK_S = 1.0
-HTTP_STANDBY_S = 3.0  # an HTTP worker steps in when nobody else has by then
+HTTP_STANDBY_S = 3.0  # an HTTP worker steps in when no better process has by then
 FULL_STANDBY_S = 2.0  # so does a process that has its share already
 
 
@@ -61,11 +61,13 @@ class WebSocketMonitorService(threading.Thread):
         self._configs: dict[int, InstanceConfig] = {}
         self._missing: dict[int, float] = {}  # id → time.monotonic() unowned since
         self._share = 1
+        self._yields = True  # an HTTP worker, and there are processes better suited
         self._pauses: dict[int, Backoff] = {}
         self._not_before: dict[int, float] = {}
         self._complained: dict[int, tuple] = {}
         self._announced = False
         self._activated: set[int] = set()
+        self._elsewhere: dict[int, str] = {}  # id → other host that owns it
 
     # What others call -----------------------------------------------------
 
@@ -73,6 +75,23 @@ class WebSocketMonitorService(threading.Thread):
         """End all links, then this thread; returns at once."""
         self._stopping.set()
         self._poke()
+
+    def force_stop(self) -> None:
+        """Wait for PostgreSQL no longer."""
+        self._cut_lease(0.0)
+
+    def check_lease(self) -> None:
+        """End a lease that PostgreSQL, or what lies between, has silently ended."""
+        if self._cut_lease(ANSWER_LIMIT_S):
+            _logger.warning(
+                "PostgreSQL has not answered the supervision of database %s for %d s.",
+                self.dbname,
+                ANSWER_LIMIT_S,
+            )
+
+    def _cut_lease(self, limit: float) -> bool:
+        lease = self._lease
+        return lease is not None and lease.cut_if_silent(limit)
 
     def _poke(self) -> None:
         try:
@@ -184,7 +203,7 @@ class WebSocketMonitorService(threading.Thread):
 
     def _patience(self) -> float:
         """How long an instance may be without an owner before we step in."""
-        if self.role == process_role.HTTP_WORKER:
+        if self._yields and self.role == process_role.HTTP_WORKER:
             return HTTP_STANDBY_S
         return FULL_STANDBY_S if len(self._lease.held) >= self._share else 0.0
 
@@ -206,6 +225,9 @@ class WebSocketMonitorService(threading.Thread):
         steps = [step for step in steps if self._is_due(step)]
         wanted = sum(config.wanted for config in instances)
         self._share = fair_share(wanted, self._lease.count_supervisors())
+        self._yields = self.role == process_role.HTTP_WORKER and (
+            process_role.has_cron_workers() or self._lease.has_better_owner()
+        )
         if balance and not steps:
             steps = self._balance()
         for reason in Reason:
@@ -227,6 +249,27 @@ class WebSocketMonitorService(threading.Thread):
             waited = now - self._missing.get(instance_id, 0.0)
             if waited >= self._patience() or instance_id in again:
                 self._try_start(self._configs[instance_id])
+        self._tell_other_hosts()
+
+    def _tell_other_hosts(self) -> None:
+        """Say, once, which instances another host keeps connected."""
+        here = socket.gethostname()
+        owners = self._lease.owners(list(self._missing))
+        strangers = {i: owner for i, owner in owners.items() if owner[0] != here}
+        for instance_id, (host, role, pid) in strangers.items():
+            if self._elsewhere.get(instance_id) != host:
+                _logger.info(
+                    "WebSocket already running for %s instance %s (%s) on another"
+                    " host, %s (%s process %s). instance_id=%s",
+                    self.dbname,
+                    instance_id,
+                    self._configs[instance_id].name,
+                    host,
+                    role,
+                    pid,
+                    instance_id,
+                )
+        self._elsewhere = {i: host for i, (host, _role, _pid) in strangers.items()}
 
     def _is_due(self, step: Step) -> bool:
         """Give a link that failed here time before it is started again."""
@@ -287,7 +330,8 @@ class WebSocketMonitorService(threading.Thread):
         elif step.action is Action.REVIVE:
             level, text = logging.WARNING, "WebSocket stopped. Restarting..."
         else:
-            text = f"stops its WebSocket service ({step.reason.value})."
+            log_stop(config or self._pool.handles[step.instance_id].config, step.reason)
+            return
         _logger.log(
             level, "Instance %s %s instance_id=%s", name, text, step.instance_id
         )
@@ -332,6 +376,8 @@ class WebSocketMonitorService(threading.Thread):
         lease, self._lease = self._lease, None
         try:
             if pool is not None:
+                for handle in pool.handles.values():
+                    log_stop(handle.config, reason)
                 pool.stop(list(pool.handles), reason)
                 pool.close()
         except Exception:
@@ -370,6 +416,16 @@ class WebSocketMonitorService(threading.Thread):
         self._stop_everything(Reason.DATABASE_LOST)
         self._missing.clear()
         self._stopping.wait(backoff.next_delay())
+
+
+def log_stop(config: InstanceConfig, reason: Reason) -> None:
+    """Log that a link ends although nobody has changed its instance."""
+    _logger.info(
+        "Instance %s stops its WebSocket service (%s). instance_id=%s",
+        config.name,
+        reason.value,
+        config.id,
+    )
 
 
 def log_problems(config: InstanceConfig) -> None:

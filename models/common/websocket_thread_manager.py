@@ -32,7 +32,9 @@ _logger = logging.getLogger(__name__)
 
 RESTART_COOLDOWN_S = 5
 REQUEST_ATTEMPTS = 10
+STOP_LIMIT_S = 1.5  # for links and last batches; then no answer is waited for
 SHUTDOWN_LIMIT_S = 2.0
+WATCH_INTERVAL_S = 2.0
 
 
 # The API ----------------------------------------------------------------------
@@ -273,7 +275,7 @@ class _Process:
         with self._lock:
             if self._closing:
                 return
-            self._watch_main_thread()
+            self._start_watching()
             for dbname in sorted(self._databases):
                 monitor = self._monitors.get(dbname)
                 if monitor is None or not monitor.is_alive():
@@ -288,9 +290,12 @@ class _Process:
             monitors = [m for m in self._monitors.values() if m.is_alive()]
         for monitor in monitors:
             monitor.request_stop()
-        deadline = time.monotonic() + SHUTDOWN_LIMIT_S
-        for monitor in monitors:
-            monitor.join(max(0.0, deadline - time.monotonic()))
+        began = time.monotonic()
+        for limit in (STOP_LIMIT_S, SHUTDOWN_LIMIT_S):
+            for monitor in monitors:
+                monitor.join(max(0.0, began + limit - time.monotonic()))
+                if monitor.is_alive():
+                    monitor.force_stop()
         return bool(monitors)
 
     def detach(self, dbname: str) -> None:
@@ -302,8 +307,8 @@ class _Process:
             monitor.request_stop()
             monitor.join(SHUTDOWN_LIMIT_S)
 
-    def _watch_main_thread(self) -> None:
-        """Stop when the main thread ends without a word.
+    def _start_watching(self) -> None:
+        """Stop when the main thread ends without a word; look after the leases.
 
         Odoo calls no ``on_stop`` when it is stopped during a preload or an
         installation, and ``atexit`` runs only after non-daemon threads have ended.
@@ -315,12 +320,16 @@ class _Process:
         self._watching = True
         cap_malloc_arenas()
         watcher = threading.Thread(
-            target=self._stop_after_main, name="HomeAssistantMainWatch", daemon=True
+            target=self._watch, name="HomeAssistantMainWatch", daemon=True
         )
         start_thread(watcher)
 
-    def _stop_after_main(self) -> None:
-        threading.main_thread().join()
+    def _watch(self) -> None:
+        main_thread = threading.main_thread()
+        while main_thread.is_alive():
+            main_thread.join(WATCH_INTERVAL_S)
+            for monitor in list(self._monitors.values()):
+                monitor.check_lease()
         self.stop()
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from ha_client.buffer import MAX_EVENTS, LinkBuffer
-from ha_client.model import Area, EntityState, RegistryEntity
+from ha_client.model import Area, Device, EntityState, RegistryEntity
 from ha_client.states import StateChanges
 
 
@@ -79,28 +79,95 @@ def test_memory_is_bounded_by_the_number_of_entities(buffer):
     assert buffer.pending == 3
 
 
-def test_new_entity_asks_for_a_reconciliation(buffer):
+def test_new_entity_is_reconciled_alone(buffer):
     buffer.on_states(changed(state("light.new")))
     batch = buffer.drain()
-    assert batch.full and batch.authoritative
-    assert "light.new" in batch.world and "light.a" in batch.world
+    assert batch.touched == {"light.new"} and batch.authoritative
+    assert batch.world.keys() == batch.states.keys() == {"light.new"}
+    assert batch.registries.entities and not batch.full
 
 
-def test_changed_description_asks_for_a_reconciliation(buffer):
+def test_changed_description_is_reconciled_alone(buffer):
     renamed = state("light.a", attributes={"friendly_name": "Lamp"})
     buffer.on_states(changed(renamed))
-    assert buffer.drain().full
+    assert buffer.drain().touched == {"light.a"}
     brighter = state("light.a", attributes={"friendly_name": "Lamp", "brightness": 9})
     buffer.on_states(changed(brighter))
-    assert not buffer.drain().full
+    assert not buffer.drain().touched
 
 
-def test_registry_that_changes_asks_for_a_reconciliation(buffer):
+def test_registry_that_changes_is_reconciled_alone(buffer):
     buffer.on_registry("area", [Area("kitchen", "Cuisine")])
     batch = buffer.drain()
-    assert batch.full and batch.authoritative
+    assert batch.kinds == {"area"} and batch.authoritative
     assert batch.registries.areas[0].name == "Cuisine"
     assert batch.registries.entities  # the others' latest lists come with it
+    assert not (batch.full or batch.touched or batch.world)
+
+
+def test_registry_that_says_the_same_again_is_nothing_new(buffer):
+    buffer.on_registry("area", [Area("kitchen", "Kitchen")])
+    buffer.on_registry("entity", [RegistryEntity("r1", "light.a")])
+    assert not buffer.drain()
+
+
+def test_changed_and_removed_entries_touch_their_entities(buffer):
+    lamp = RegistryEntity("r2", "light.b", device_id="d1")
+    buffer.on_registry("device", [Device("d1", "Lamp")])
+    buffer.on_registry("entity", [lamp])
+    batch = buffer.drain()
+    assert (batch.kinds, batch.touched) == ({"device"}, {"light.a", "light.b"})
+    assert batch.world.keys() == {"light.a", "light.b"}
+    buffer.on_registry("device", [Device("d1", "Lamp", area_id="kitchen")])
+    batch = buffer.drain()
+    assert (batch.kinds, batch.touched) == ({"device"}, {"light.b"})
+
+
+def test_new_entity_before_the_snapshot_is_reconciled_with_all(buffer):
+    buffer.disconnected()
+    buffer.on_states(changed(state("light.new")))
+    batch = buffer.drain()
+    assert batch.full and not batch.authoritative
+
+
+def leaves(batch):
+    """What is left when a batch is split until nothing can be split any more."""
+    parts = batch.split()
+    return [leaf for part in parts for leaf in leaves(part)] if parts else [batch]
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_batch_can_be_taken_apart_to_single_values(buffer, full):
+    if full:
+        buffer.request_full()
+    buffer.on_registry("area", [Area("kitchen", "Cuisine")])
+    names = [f"light.n{number}" for number in range(5)]
+    buffer.on_states(changed(*map(state, names), removed=["sun.sun"]))
+    buffer.event("connect")
+    buffer.report("connected")
+    batch = buffer.drain()
+    parts = leaves(batch)
+    assert all(len(part.names) <= 1 for part in parts)
+    assert {key for part in parts for key in part.states} >= set(names)
+    assert {key for part in parts for key in part.touched} >= set(names)
+    assert {key for part in parts for key in part.kinds} >= {"area"}
+    assert [c for part in parts for c in part.history] == batch.history
+    assert sum(part.counts.changes for part in parts) == batch.counts.changes
+    assert {key for part in parts for key in part.removed} == {"sun.sun"}
+    assert [e for part in parts for e in part.events] == batch.events
+    order = [(bool(part.touched), part.names) for part in parts]
+    for name in names:
+        assert order.index((True, [name])) < order.index((False, [name]))
+    for part in parts:
+        assert part.world.keys() <= part.touched
+
+
+def test_the_gap_is_noted_before_any_other_part(buffer):
+    buffer.disconnected()
+    buffer.on_states(changed(state("light.a", "1"), state("light.b", "2")))
+    parts = leaves(buffer.drain())
+    assert [part.opens_gap for part in parts] == [True] + [False] * (len(parts) - 1)
+    assert not parts[0].states
 
 
 def test_removed_entity_loses_its_pending_state(buffer):

@@ -22,7 +22,7 @@ class Peer:
         self.fetches = 0
         self.feed = RegistryFeed(self._request, self._deliver, self._done)
 
-    def _request(self, command, handler):
+    def _request(self, command, handler, **payload):
         kind = command.split("/")[1].removesuffix("_registry")
         self.requests.append((kind, handler))
 

@@ -9,7 +9,8 @@ from fake_ha import text_frame
 from ha_client import session as session_module
 from ha_client import timing
 from ha_client.exceptions import Cancelled, ConnectionLost, ProtocolError
-from ha_client.registries import REGISTRIES
+from ha_client.registries import ENTRIES_COMMAND, REGISTRIES
+from ha_client.registry_feed import MAX_ENTRIES
 from helpers import GENEROUS, Recorder, RunningSession, config_for, eventually
 
 LISTS = [f"registry {kind}" for kind in REGISTRIES]
@@ -183,7 +184,44 @@ def test_a_burst_of_changes_is_fetched_once_in_order(home, run):
     home.update_registry("area", {"area_id": "attic", "name": "Attic"})
     eventually(lambda: len(session.sink.registries["entity"]) == 21)
     assert session.sink.calls == ["registry area", "registry entity"]
-    assert lists_sent(home) == before + 1
+    assert lists_sent(home) == before, "single entries, not the whole list"
+    assert home.commands[ENTRIES_COMMAND] == 1
+
+
+def test_many_changes_at_once_are_fetched_as_the_list(home, run):
+    session = run()
+    session.wait_synced()
+    before = lists_sent(home)
+    for number in range(MAX_ENTRIES + 1):
+        row = {"id": f"n{number}", "entity_id": f"light.n{number}"}
+        home.update_registry("entity", row)
+    eventually(lambda: len(session.sink.registries["entity"]) == MAX_ENTRIES + 2)
+    assert lists_sent(home) > before
+
+
+def test_a_server_without_single_entries_sends_the_list(home, run):
+    home.refused_commands[ENTRIES_COMMAND] = "unknown_command"
+    session = run()
+    session.wait_synced()
+    home.update_registry("entity", {"id": "r1", "entity_id": "light.lamp", "name": "L"})
+    eventually(lambda: session.sink.registries["entity"][0].name == "L")
+
+
+def test_single_entries_come_change_and_go(home, run):
+    session = run()
+    session.wait_synced()
+    before = lists_sent(home)
+
+    def names():
+        return {row.entity_id: row.name for row in session.sink.registries["entity"]}
+
+    home.update_registry("entity", {"id": "n", "entity_id": "light.n", "name": "N"})
+    eventually(lambda: names() == {"light.lamp": None, "light.n": "N"})
+    home.update_registry("entity", {"id": "n", "entity_id": "light.n", "name": "M"})
+    eventually(lambda: names() == {"light.lamp": None, "light.n": "M"})
+    home.remove_from_registry("entity", "n")
+    eventually(lambda: names() == {"light.lamp": None})
+    assert lists_sent(home) == before
 
 
 def test_endless_changes_are_fetched_meanwhile(home, run, monkeypatch):

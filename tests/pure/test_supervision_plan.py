@@ -1,19 +1,14 @@
 """Who runs what: the decision that everything hangs on, without Odoo."""
 
-import importlib.util
 import itertools
 import random
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-_PATH = Path(__file__).parents[2] / "models" / "common" / "supervision_plan.py"
-_SPEC = importlib.util.spec_from_file_location("supervision_plan", _PATH)
-plan = importlib.util.module_from_spec(_SPEC)
-sys.modules["supervision_plan"] = plan
-_SPEC.loader.exec_module(plan)
+from supervision import load
+
+plan = load("supervision_plan")
 Action, Reason, Running, Step = plan.Action, plan.Reason, plan.Running, plan.Step
 
 

@@ -1,4 +1,5 @@
 import {ConnectionLostError, RPCError} from "@web/core/network/rpc";
+import {_t} from "@web/core/l10n/translation";
 import {browser} from "@web/core/browser/browser";
 import {registry} from "@web/core/registry";
 
@@ -6,6 +7,12 @@ import {registry} from "@web/core/registry";
 const WATCH_INTERVAL_MS = 30000;
 // While a connection is on its way to another state
 const FIRST_INTERVAL_MS = 2000;
+// Until the subscription that a call led to must have been made
+const CONFIRM_MS = 4000;
+// For a notification that is on its way
+const GRACE_MS = 2000;
+// For the bus to come back by itself, as it does after Odoo's hourly cut
+const BUS_PATIENCE_MS = 3000;
 // From one view to the next
 const LINGER_MS = 3000;
 const DEBOUNCE_MS = 150;
@@ -13,6 +20,20 @@ const DEBOUNCE_MS = 150;
 const SPREAD_MS = 1000;
 const RECENT_MS = 30000;
 const SETTLED = new Set(["connected", "stopped", "unconfigured", "auth_failed"]);
+// Whoever gets one of these may not look any longer.
+const REFUSALS = new Set([
+    "odoo.exceptions.AccessDenied",
+    "odoo.exceptions.AccessError",
+    "odoo.http.SessionExpiredException",
+]);
+
+/**
+ * @param {Error} error
+ * @returns {Boolean} whether asking again is of no use
+ */
+export function isRefusal(error) {
+    return error instanceof RPCError && REFUSALS.has(error.exceptionName);
+}
 
 /**
  * Keeps the views of this page current while somebody looks at them.
@@ -23,26 +44,30 @@ const SETTLED = new Set(["connected", "stopped", "unconfigured", "auth_failed"])
  * the server sends nothing, while there is no follower or the page is hidden.
  */
 export class HaLive {
-    constructor(bus, orm) {
+    constructor(bus, orm, notification) {
         this.bus = bus;
         this.orm = orm.silent;
+        this.notification = notification;
         this.followers = new Set();
         this.instances = new Map();
         // What came lately, for records read meanwhile
         this.recent = new Map();
         this.channels = new Set();
         this.watching = false;
+        this.isBusAway = false;
         // Something may have been missed
         this.mustRead = false;
+        // Something is to be looked at again soon
+        this.mustConfirm = false;
         // Notifications that are older than what was read
         this.mutedUpTo = 0;
+        // The last notification that came, or that what was read includes
+        this.seenId = 0;
         this.delay = FIRST_INTERVAL_MS;
         this.call = 0;
         bus.subscribe("odoo_ha_addon.states", this.onStates.bind(this));
         bus.subscribe("odoo_ha_addon.connection", this.onConnection.bind(this));
-        bus.addEventListener("BUS:DISCONNECT", () => {
-            this.mustRead = true;
-        });
+        bus.addEventListener("BUS:DISCONNECT", () => this.onAway());
         for (const name of ["BUS:CONNECT", "BUS:RECONNECT"]) {
             bus.addEventListener(name, () => this.onBack());
         }
@@ -85,6 +110,7 @@ export class HaLive {
             this.watching = true;
             this.delay = FIRST_INTERVAL_MS;
             this.mustRead = true;
+            this.mustConfirm = true;
             this.watch();
         }
     }
@@ -96,6 +122,8 @@ export class HaLive {
         this.watching = false;
         this.call += 1;
         browser.clearTimeout(this.timer);
+        browser.clearTimeout(this.graceTimer);
+        browser.clearTimeout(this.awayTimer);
         for (const channel of this.channels) {
             this.bus.deleteChannel(channel);
         }
@@ -111,47 +139,101 @@ export class HaLive {
         const call = ++this.call;
         browser.clearTimeout(this.timer);
         try {
-            const answer = await this.orm.call("ha.instance", "watch_live", []);
+            const answer = await this.orm.call("ha.instance", "watch_live", [
+                this.seenId,
+            ]);
             if (call !== this.call) {
                 // Stopped, or another call has taken this one's place
                 return;
             }
             this.takeInstances(answer.instances);
             if (this.mustRead) {
-                this.mustRead = this.bus.workerState === "DISCONNECTED";
+                this.mustRead =
+                    this.isBusAway || this.bus.workerState === "DISCONNECTED";
                 this.mutedUpTo = answer.bus_id;
+                this.seenId = Math.max(this.seenId, answer.bus_id);
                 this.recent.clear();
-                this.followers.forEach((follower) => follower.refresh());
+                this.readAll({records: true});
+            } else if (answer.sent_id > this.seenId) {
+                this.expectNotification(answer.sent_id);
             }
+            this.schedule(this.nextDelay());
         } catch (error) {
-            if (error instanceof RPCError) {
-                // Whoever may not watch finds out why with the next thing they do.
-                console.warn("Live views have stopped:", error.message);
-                this.stop();
-                return;
+            if (call === this.call) {
+                this.failed(error);
             }
-            if (!(error instanceof ConnectionLostError)) {
-                throw error;
-            }
-            this.mustRead = true;
-        }
-        if (call === this.call) {
-            this.timer = browser.setTimeout(() => this.watch(), this.nextDelay());
         }
     }
 
     watchSoon() {
+        this.schedule(DEBOUNCE_MS);
+    }
+
+    schedule(delay) {
         browser.clearTimeout(this.timer);
-        this.timer = browser.setTimeout(() => this.watch(), DEBOUNCE_MS);
+        this.timer = browser.setTimeout(() => this.watch(), delay);
+    }
+
+    /** Read again what a notification would have told, unless it comes. */
+    expectNotification(id) {
+        browser.clearTimeout(this.graceTimer);
+        this.graceTimer = browser.setTimeout(() => {
+            if (this.seenId < id) {
+                this.seenId = id;
+                this.readAll({records: true});
+            }
+        }, GRACE_MS);
+    }
+
+    readAll(options, delay) {
+        this.followers.forEach((follower) => follower.refresh(options, delay));
+    }
+
+    /**
+     * A request of a live view was in vain. Unless the user may not look any longer,
+     * all is read again as soon as the server answers.
+     */
+    failed(error) {
+        if (isRefusal(error)) {
+            this.stop();
+            this.tellEnd(error);
+            return;
+        }
+        const isServers = error instanceof RPCError;
+        if (this.watching && (isServers || error instanceof ConnectionLostError)) {
+            this.mustRead = true;
+            this.schedule(this.growDelay());
+        }
+        if (!isServers) {
+            // The web client says that the server is away.
+            throw error;
+        }
+        console.warn("Live views will try again:", error.message);
+    }
+
+    /** Say that something on the screen does not change any more. */
+    tellEnd(error) {
+        this.notification.add(error.data?.message || error.message, {
+            sticky: true,
+            title: _t("Not updated any longer"),
+            type: "warning",
+        });
     }
 
     /** A while until the next call, longer each time; less while something is to come. */
     nextDelay() {
         const states = [...this.instances.values()].map((row) => row.connection_state);
-        if (states.every((state) => SETTLED.has(state))) {
-            return WATCH_INTERVAL_MS;
+        if (!states.every((state) => SETTLED.has(state))) {
+            return this.growDelay();
         }
-        const delay = this.delay;
+        this.delay = FIRST_INTERVAL_MS;
+        const {mustConfirm} = this;
+        this.mustConfirm = false;
+        return mustConfirm ? CONFIRM_MS : WATCH_INTERVAL_MS;
+    }
+
+    growDelay() {
+        const {delay} = this;
         this.delay = Math.min(delay * 1.5, WATCH_INTERVAL_MS);
         return delay;
     }
@@ -167,6 +249,8 @@ export class HaLive {
         }
         if (changed.size) {
             this.delay = FIRST_INTERVAL_MS;
+            // A view that is just being loaded may have been read before.
+            this.mustConfirm = true;
         }
         const wanted = new Set(
             rows.filter((row) => row.active).map((row) => `ha_instance:${row.id}`)
@@ -185,31 +269,63 @@ export class HaLive {
         // At the first time there is nothing that has changed.
         const news = before.size ? changed : new Set();
         this.followers.forEach((follower) => follower.onInstances(rows, news));
+        const isOther = (row) => before.get(row.id)?.active !== row.active;
+        if (before.size && (rows.length !== before.size || rows.some(isOther))) {
+            this.readAll({records: true});
+        }
+    }
+
+    onAway() {
+        this.isBusAway = true;
+        this.mustRead = true;
+        browser.clearTimeout(this.awayTimer);
+        if (this.watching) {
+            const delay = BUS_PATIENCE_MS + Math.random() * SPREAD_MS;
+            this.awayTimer = browser.setTimeout(() => this.watch(), delay);
+        }
     }
 
     onBack() {
+        this.isBusAway = false;
+        browser.clearTimeout(this.awayTimer);
         if (this.mustRead && this.watching) {
+            this.mustConfirm = true;
             this.watch();
         }
     }
 
+    /** Whether a notification says something new. */
+    isNews(id) {
+        if (!this.watching || id <= this.mutedUpTo) {
+            return false;
+        }
+        this.seenId = Math.max(this.seenId, id);
+        return true;
+    }
+
     onConnection(_payload, {id}) {
-        if (this.watching && id > this.mutedUpTo) {
+        if (this.isNews(id)) {
             this.watchSoon();
         }
     }
 
     async onStates(payload, {id}) {
-        if (!this.watching || id <= this.mutedUpTo) {
+        if (!this.isNews(id)) {
             return;
         }
         if (payload.refetch) {
-            const options = {records: payload.records};
-            const delay = Math.random() * SPREAD_MS;
-            this.followers.forEach((follower) => follower.refresh(options, delay));
+            this.readAll({records: payload.records}, Math.random() * SPREAD_MS);
             return;
         }
-        await this.loadTables();
+        try {
+            await this.loadTables();
+        } catch (error) {
+            this.failed(error);
+            return;
+        }
+        if (!this.watching) {
+            return;
+        }
         const at = Date.now();
         for (const change of payload.changes) {
             const earlier = this.recentChange(change.id);
@@ -234,6 +350,7 @@ export class HaLive {
 }
 
 registry.category("services").add("ha_live", {
-    dependencies: ["bus_service", "orm"],
-    start: (env, {bus_service: bus, orm}) => new HaLive(bus, orm),
+    dependencies: ["bus_service", "notification", "orm"],
+    start: (env, {bus_service: bus, notification, orm}) =>
+        new HaLive(bus, orm, notification),
 });

@@ -1,14 +1,17 @@
-import {ConnectionLostError, RPCError} from "@web/core/network/rpc";
 import {LISTS, NOTIFIED, STATE_FIELDS} from "./live_fields.esm";
 import {omit, pick} from "@web/core/utils/objects";
-import {onMounted, onWillUnmount, reactive, toRaw, useEffect} from "@odoo/owl";
+import {onWillDestroy, reactive, toRaw, useEffect} from "@odoo/owl";
+import {_t} from "@web/core/l10n/translation";
 import {browser} from "@web/core/browser/browser";
 import {getFieldsSpec} from "@web/model/relational_model/utils";
 import {groupBy} from "@web/core/utils/arrays";
+import {isRefusal} from "./live_service.esm";
 import {stateText} from "./state_text.esm";
 import {useService} from "@web/core/utils/hooks";
 
 const REFRESH_INTERVAL_MS = 3000;
+// Until a load that is under way has ended
+const LOAD_PATIENCE_MS = 50;
 const ALWAYS_READ = new Set([...NOTIFIED, ...STATE_FIELDS.map(({name}) => name)]);
 const FOLLOWED = new Set(["ha.entity", "ha.instance"]);
 
@@ -38,12 +41,33 @@ function applyValues(record, values) {
     record._applyValues(known);
 }
 
+/** Which records a list has, or is about to get, in which order and groups. */
+function shapeOf({groups, records}) {
+    return groups
+        ? groups.map((group) => [
+              group.value,
+              group.count,
+              shapeOf(group.list || group),
+          ])
+        : records.map((record) => record.resId || record.id);
+}
+
+function rowsOf({groups, records}) {
+    return groups ? groups.flatMap(rowsOf) : records;
+}
+
+function isSameList(root, data) {
+    const [before, after] = [root, data].map((list) => JSON.stringify(shapeOf(list)));
+    return root.count === data.length && before === after;
+}
+
 /** Follows what Home Assistant does with the records that one view has loaded. */
 export class LiveFollower {
     constructor(model, orm, live) {
         this.model = model;
         this.orm = orm.silent;
         this.live = live;
+        // What is to be read: {values, records}
         this.wanted = null;
         this.notBefore = 0;
     }
@@ -86,10 +110,22 @@ export class LiveFollower {
                 return;
             }
             applyValues(record, valuesOf(record.data, change, tables));
-            if (change.attributes_changed && this.shows(record, "attributes_display")) {
+            if (change.attributes_changed && this.showsAttributes(record)) {
                 this.refresh();
             }
         });
+        const isDescribed = changes.some((change) => change.attributes_changed);
+        if (
+            this.model.loadsUnderWay &&
+            isDescribed &&
+            this.showsAttributes(this.model.config)
+        ) {
+            this.refresh();
+        }
+        const isMoved = changes.some((change) => "state" in change);
+        if (isMoved && this.isChosenBy("ha.entity", NOTIFIED)) {
+            this.refresh({records: true});
+        }
     }
 
     onInstances(instances, changedIds) {
@@ -109,10 +145,30 @@ export class LiveFollower {
                 applyValues(record, {is_stale: isStale});
             }
         }).then(() => readAgain && this.refresh());
+        if (changedIds.size && this.isChosenBy("ha.instance", ["connection_state"])) {
+            this.refresh({records: true});
+        }
     }
 
-    shows(record, name) {
-        return name in record.activeFields;
+    /** Whether it is still what the view is about. */
+    isShown(root) {
+        return toRaw(root) === toRaw(this.model.root);
+    }
+
+    /** Whether it shows attributes, which notifications do not bring. */
+    showsAttributes({activeFields}) {
+        return "attributes_display" in activeFields;
+    }
+
+    /** Whether such fields decide which records a list shows, and in which group. */
+    isChosenBy(resModel, names) {
+        const {config} = this.model.root || {};
+        if (config?.resModel !== resModel || config.isMonoRecord) {
+            return false;
+        }
+        const conditions = (config.domain || []).filter(Array.isArray);
+        const groups = (config.groupBy || []).map((group) => group.split(":"));
+        return [...conditions, ...groups].some(([name]) => names.includes(name));
     }
 
     /**
@@ -123,50 +179,86 @@ export class LiveFollower {
      * @param {Number} delay milliseconds
      */
     refresh({records = false} = {}, delay = 0) {
-        const pending = this.wanted;
-        this.wanted = {records: records || Boolean(pending?.records)};
-        if (pending || this.stopped) {
+        if (this.stopped) {
             return;
         }
-        const wait = Math.max(delay, this.notBefore - Date.now(), 0);
-        this.timer = browser.setTimeout(() => this.refreshNow(), wait);
+        const pending = this.wanted;
+        this.wanted = {values: true, records: records || Boolean(pending?.records)};
+        if (!pending?.values) {
+            this.schedule(Math.max(delay, this.notBefore - Date.now(), 0));
+        }
+    }
+
+    schedule(delay) {
+        browser.clearTimeout(this.timer);
+        this.timer = browser.setTimeout(() => this.refreshNow(), delay);
     }
 
     async refreshNow() {
-        const {records} = this.wanted;
+        if (this.model.loadsUnderWay) {
+            // What they bring may be older than what we have been told of.
+            this.schedule(LOAD_PATIENCE_MS);
+            return;
+        }
+        const {values, records} = this.wanted;
+        const isList = Boolean(this.model.root?.records);
         this.wanted = null;
         this.notBefore = Date.now() + REFRESH_INTERVAL_MS;
+        if (records && isList && !this.canReload) {
+            this.reloadLater();
+        }
         try {
-            if (records && this.canReload) {
-                await this.model.load();
-            } else {
-                await this.readAgain();
+            if (records && isList && this.canReload) {
+                await this.reload();
+            } else if (values) {
+                await this.readAgain(records);
             }
         } catch (error) {
-            if (error instanceof RPCError) {
-                // What is shown may not be read any more; opening it again tells why.
-                console.warn("A live view has stopped:", error.message);
-                this.stop();
+            if (this.stopped) {
                 return;
             }
-            if (!(error instanceof ConnectionLostError)) {
-                throw error;
+            if (!isRefusal(error)) {
+                this.live.failed(error);
+                return;
             }
-            // The web client says that the server is away
-            this.refresh({records});
+            this.stop();
+            this.live.tellEnd(error);
         }
     }
 
     /** Whether loading the whole list anew disturbs nobody. */
     get canReload() {
         const {root} = this.model;
-        return Boolean(root?.records) && !root.editedRecord && !root.selection.length;
+        return !root.editedRecord && !root.selection.length;
     }
 
-    async readAgain() {
+    reloadLater() {
+        this.wanted = {values: false, ...this.wanted, records: true};
+        this.schedule(REFRESH_INTERVAL_MS);
+    }
+
+    /** Load the list anew; what is shown is replaced only when it must be. */
+    reload() {
+        const {mutex, root} = this.model;
+        const commit = (data) => {
+            if (this.stopped || !this.isShown(root)) {
+                return;
+            }
+            if (isSameList(root, data)) {
+                this.takeRows(this.records, rowsOf(data));
+            } else if (this.canReload) {
+                root._setData(data);
+            } else {
+                this.reloadLater();
+            }
+        };
+        return mutex.exec(() => this.model._updateConfig(root.config, {}, {commit}));
+    }
+
+    async readAgain(withLists) {
         const {root} = this.model;
         const groups = groupBy(this.records, ({resModel}) => resModel);
-        if (root?.resId && LISTS[root.resModel] && !FOLLOWED.has(root.resModel)) {
+        if (withLists && root?.resId && !FOLLOWED.has(root.resModel)) {
             groups[root.resModel] = [root];
         }
         await Promise.all(Object.values(groups).map((some) => this.readRecords(some)));
@@ -184,24 +276,35 @@ export class LiveFollower {
                 evalContext
             ),
         });
+        await this.model.mutex.exec(() => this.takeRows(records, rows));
+        if (!rows.length && this.isShown(records[0]) && !this.stopped) {
+            this.stop();
+            this.live.tellEnd(new Error(_t("This record no longer exists.")));
+        }
+    }
+
+    /** Bring what was read into the records that are shown. */
+    takeRows(records, rows) {
         const byId = new Map(rows.map((row) => [row.id, row]));
-        await this.model.mutex.exec(() => {
-            for (const record of this.stopped ? [] : records) {
-                const row = byId.get(record.resId);
-                if (row) {
-                    const kept = Object.keys(record._changes);
-                    const news = names.filter((name) => !kept.includes(name));
-                    record._applyValues(pick(row, ...news));
-                }
+        for (const record of this.stopped ? [] : records) {
+            const row = byId.get(record.resId);
+            if (row) {
+                const kept = Object.keys(record._changes);
+                const names = record.isInEdition
+                    ? this.readableNames(record)
+                    : Object.keys(record.activeFields);
+                const news = names.filter((name) => !kept.includes(name));
+                record._applyValues(pick(row, ...news));
+                record._applyRecent(row);
             }
-        });
+        }
     }
 
     /** Fields that no user changes, and lists that are shown from their beginning. */
     readableNames({activeFields, data, fields, resModel}) {
         return Object.keys(activeFields).filter((name) => {
             const {readonly, type} = fields[name];
-            if (["one2many", "many2many"].includes(type)) {
+            if (type === "one2many") {
                 return LISTS[resModel]?.includes(name) && !data[name].offset;
             }
             return readonly || (resModel === "ha.entity" && ALWAYS_READ.has(name));
@@ -219,11 +322,9 @@ export function useHaLive(model) {
     const orm = useService("orm");
     // Without a callback: what is only read here must not render anything.
     const follower = new LiveFollower(reactive(toRaw(model)), orm, live);
-    let leave = null;
-    onMounted(() => {
-        leave = live.follow(follower);
-    });
-    onWillUnmount(() => {
+    // From now on: what changes while the view is being loaded counts, too.
+    const leave = live.follow(follower);
+    onWillDestroy(() => {
         leave();
         follower.stop();
     });
@@ -251,13 +352,14 @@ export function liveView(view) {
         }
     }
     class LiveRecord extends view.Model.Record {
-        /**
-         * What was read may be older than what has been notified of meanwhile.
-         *
-         * @override
-         */
+        /** @override */
         _setData(data, options) {
             super._setData(data, options);
+            this._applyRecent(data);
+        }
+
+        /** What was read may be older than what has been notified of meanwhile. */
+        _applyRecent(data) {
             const {ha_live: live} = this.model.env.services;
             const change =
                 this.resModel === "ha.entity" && live.recentChange(this.resId);
@@ -268,6 +370,20 @@ export function liveView(view) {
     }
     class LiveModel extends view.Model {
         static Record = LiveRecord;
+        // Not even for a moment is a state of yesterday shown as the present one.
+        static withCache = false;
+
+        loadsUnderWay = 0;
+
+        /** @override */
+        async _loadData() {
+            this.loadsUnderWay += 1;
+            try {
+                return await super._loadData(...arguments);
+            } finally {
+                this.loadsUnderWay -= 1;
+            }
+        }
     }
     return {...view, Controller: LiveController, Model: LiveModel};
 }
