@@ -237,7 +237,7 @@ def sustained(run):
         "history": run.bed.has_history,
         "bus": any(step["bus_notifications"] for step in steps),
         "rss_of_all_mb": before
-        and round(max(step["rss_mb"] for step in steps) - before, 1),
+        and round(max(s["rss_mb"] for s in steps if s["keeps_up"]) - before, 1),
         "steps": steps,
     }
 
