@@ -88,7 +88,7 @@ export class HistoryChart extends Component {
         );
         onWillUnmount(() => {
             this.forget();
-            this.chart?.destroy();
+            this.drop();
         });
     }
 
@@ -325,16 +325,14 @@ export class HistoryChart extends Component {
 
     draw(canvas) {
         if (this.chart && this.chart.canvas !== canvas) {
-            this.chart.destroy();
-            this.chart = null;
+            this.drop();
         }
         if (!canvas || !this.picture) {
             return;
         }
         const {data, options, plugins, type} = chartConfig(this.picture, this.theme());
         if (this.chart && this.chart.config.type !== type) {
-            this.chart.destroy();
-            this.chart = null;
+            this.drop();
         }
         if (this.chart) {
             this.chart.data = data;
@@ -343,6 +341,12 @@ export class HistoryChart extends Component {
         } else {
             this.chart = new Chart(canvas, {data, options, plugins, type});
         }
+    }
+
+    drop() {
+        this.chart?.destroy();
+        // The figure that goes away loses the focus, and has nothing to point at
+        this.chart = null;
     }
 
     // Acting ---------------------------------------------------------------------------
