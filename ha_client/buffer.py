@@ -379,19 +379,28 @@ class LinkBuffer:
             self._states.pop(entity_id, None)
             if not changes.complete:
                 self._removed.add(entity_id)
-        self._counts.changes += len(changes.changed)
-        self._counts.coalesced += len(self._states.keys() & changes.changed.keys())
+        waiting = self._states
         for entity_id, state in changes.changed.items():
             old = before.get(entity_id)
             if old is None or old.attributes is not state.attributes:
                 self._described.add(entity_id)
                 if old is None or description_changed(old.attributes, state.attributes):
                     self._describe(entity_id)
-            if old is None or old.state != state.state:
-                self._record(state, bounded=not changes.complete)
-            self._removed.discard(entity_id)
+            if (old is None or old.state != state.state) and (
+                entity_id not in self.unrecorded
+            ):
+                change = Change(entity_id, state.state, state.last_changed)
+                if len(self._history) < MAX_HISTORY or changes.complete:
+                    self._history.append(change)
+                else:
+                    self._drop(change)
+            if entity_id in waiting:
+                self._counts.coalesced += 1
+        self._counts.changes += len(changes.changed)
+        if self._removed:
+            self._removed -= changes.changed.keys()
         self._world.update(changes.changed)
-        self._states.update(changes.changed)
+        waiting.update(changes.changed)
 
     def _describe(self, entity_id: str) -> None:
         """An entity is new, or what it says of itself has changed."""
@@ -399,16 +408,6 @@ class LinkBuffer:
             self._touched.add(entity_id)
         else:
             self._full = True  # the registries were not written yet, either
-
-    def _record(self, state: EntityState, bounded: bool) -> None:
-        """Note a change for the history, if there is room."""
-        if state.entity_id in self.unrecorded:
-            return
-        change = Change(state.entity_id, state.state, state.last_changed)
-        if bounded and len(self._history) >= MAX_HISTORY:
-            self._drop(change)
-        else:
-            self._history.append(change)
 
     def _drop(self, change: Change) -> None:
         self._counts.dropped += 1

@@ -69,6 +69,12 @@ class HaConnection:
         """Bytes off the socket so far: tells a slow frame from a dead peer."""
         return self._stream.received if self._stream else 0
 
+    @property
+    def behind(self) -> float:
+        """Seconds for which we have not kept up with the other side."""
+        stream = self._stream
+        return stream.behind if stream else 0.0
+
     def open(self, timeout: float = CONNECT_TIMEOUT) -> None:
         """Name resolution, TCP, TLS and upgrade in ``timeout`` seconds together.
 

@@ -76,8 +76,11 @@ class Track(NamedTuple):
         return track._replace(state=None), row
 
     def _record(self, change: Change) -> tuple["Track", Row]:
-        row = Row(self.record_id, change.state, number_of(change.state), change.at)
-        return self._replace(state=change.state, at=change.at, held=None), row
+        id_, deadband, interval = self[:3]
+        _entity_id, state, at = change
+        # Not _replace: this is called for every change, and that is slow.
+        track = Track(id_, deadband, interval, state, at)
+        return track, Row(id_, state, number_of(state), at)
 
     def _is_within_deadband(self, state: str) -> bool:
         new, old = number_of(state), number_of(self.state or "")

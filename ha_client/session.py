@@ -110,6 +110,11 @@ class LinkSession:
         """Whether everything was delivered, so that other commands may be sent."""
         return self._synced
 
+    @property
+    def behind(self) -> float:
+        """Seconds for which more has come than could be received."""
+        return self._connection.behind
+
     def _follow(self, canceller: Canceller) -> NoReturn:
         connection = self._connection
         liveness = Liveness(self._clock(), connection.bytes_received)

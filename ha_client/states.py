@@ -62,15 +62,17 @@ class StateDecoder:
         return StateChanges(dict(states), removed, True)
 
     def _update(self, event: dict[str, Any]) -> StateChanges:
-        changed = _added(event)
-        gone = set(event.get("r") or ())
+        states = self.states
+        changed = _added(event) if event.get("a") else {}
         for entity_id, diff in (event.get("c") or {}).items():
-            known = changed.get(entity_id) or self.states[entity_id]
+            known = changed.get(entity_id) or states[entity_id]
             changed[entity_id] = _changed(known, diff)
-        self.states.update(changed)
-        removed = {eid for eid in gone if self.states.pop(eid, None) is not None}
-        for entity_id in gone:
+        states.update(changed)
+        removed = set()
+        for entity_id in event.get("r") or ():
             changed.pop(entity_id, None)
+            if states.pop(entity_id, None) is not None:
+                removed.add(entity_id)
         return StateChanges(changed, removed, False)
 
 

@@ -37,10 +37,17 @@ class Stream:
         self._deadline = 0.0
         self._fresh = True
         self._send_timeout = SEND_TIMEOUT
+        self._busy_since: float | None = None
         self.received = 0
         self.limit = HANDSHAKE_LIMIT_BYTES
         self.head = b""
         self.broken = False
+
+    @property
+    def behind(self) -> float:
+        """For how many seconds the peer has had more to read whenever we read."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def set_deadline(self, seconds: float) -> None:
         """Reads raise TimeoutError from then on; one is always tried."""
@@ -116,7 +123,9 @@ class Stream:
                 with self._lock:
                     count = self._sock.recv_into(self._buffer)
             except (BlockingIOError, ssl.SSLWantReadError):
+                self._busy_since = None
                 self._wait(READ, self._deadline)
+                self._busy_since = time.monotonic()
                 continue
             except ssl.SSLWantWriteError:
                 self._wait(WRITE, self._deadline)

@@ -255,8 +255,8 @@ class TestHistoryGaps(LifecycleCase):
             }
 
         wait(states_are_exact, what="the final states")
-        self.wait_equal()
         self.wait_finished()
+        self.wait_equal()
         self.assertIn("overload", {reason for (reason,) in self.gaps("reason")})
         sent = number * len(ENTITIES)
 

@@ -155,11 +155,13 @@ class TestEditsMeanwhile(IngestServerCase):
             stack.callback(stop.set)
             for number in range(EDITS):
                 id_ = ids[entity_ids[number % 10]]
-                own = {"custom_name": f"Name {number}", "history_interval": number % 3}
-                call("write", [id_], own)
-                choice = ("always", "never", "default")[number % 3]
-                call("write", [id_], {"record_history": choice})
-                call("write", [id_], {"active": number % 2 == 0})
+                values = {
+                    "custom_name": f"Name {number}",
+                    "history_interval": number % 3,
+                    "record_history": ("always", "never", "default")[number % 3],
+                    "active": number % 2 == 0,
+                }
+                call("write", [id_], values)
                 if number % 10 == 0:
                     call("call_service", [id_], "turn_on")
         wait(

@@ -114,11 +114,11 @@ class TestLiveViews(LifecycleCase):
             "document.querySelector('.o_form_button_save').click();"
             "await until(() => find('.o_form_sheet h1', 'Lamp of mine'), 'saved');"
         )
-        self.assertEqual(
-            self.db.sql(
-                "SELECT custom_name FROM ha_entity WHERE id = %s", (self.light_id,)
-            ),
-            [("Lamp of mine",)],
+        # The title shows it already while it is being saved.
+        query = "SELECT custom_name FROM ha_entity WHERE id = %s"
+        wait_until(
+            lambda: self.db.value(query, (self.light_id,)) == "Lamp of mine",
+            what="the name in the database",
         )
         self.db.sql(
             "UPDATE ha_entity SET custom_name = NULL WHERE id = %s", (self.light_id,)

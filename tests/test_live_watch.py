@@ -76,6 +76,24 @@ class TestLiveWatch(InstanceCase):
         self.assertEqual(row["connection_state"], "unsupervised")
         self.assertNotIn("api_token", row)
 
+    def test_it_tells_of_the_last_notification_that_was_meant_for_the_user(self):
+        watch = self.env["ha.instance"].with_user(self.user).watch_live
+        self.env.cr.execute(
+            "INSERT INTO bus_bus (channel, message) SELECT json_build_array("
+            " current_database(), 'ha.instance', i.id)::text, '{}'"
+            " FROM unnest(%s) AS i(id) RETURNING id",
+            ([self.ours.id, self.ours.id, self.theirs.id],),
+        )
+        # As the bus writes a channel: without spaces.
+        self.env.cr.execute("UPDATE bus_bus SET channel = replace(channel, ', ', ',')")
+        self.env.cr.execute("SELECT array_agg(id ORDER BY id DESC) FROM bus_bus")
+        _theirs, newest, older = self.env.cr.fetchone()[0][:3]
+        self.assertEqual(watch(older)["sent_id"], newest)
+        self.assertEqual(watch(newest)["sent_id"], newest)
+        for value in (0, -1, 2**40, True, None, "1; --", [1], {}, 1.5):
+            with self.subTest(value):
+                self.assertEqual(watch(value)["sent_id"], 0)
+
     def test_texts_of_states_are_in_the_users_language(self):
         self.env["res.lang"]._activate_lang("zh_TW")
         self.env["ir.module.module"]._load_module_terms(["odoo_ha_addon"], ["zh_TW"])

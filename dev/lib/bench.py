@@ -54,6 +54,7 @@ class Run:
         self.options, self.stage, self.quick = options, stage, options.quick
         self.size = SIZE
         self.results = {}
+        self.failed = []
         self._bed = None
         self._cleared_at = 0.0
 
@@ -124,8 +125,14 @@ def run_scenarios(run):
         if name in wanted:
             say(f"{name}: {scenario.__doc__.splitlines()[0]}")
             began = time.monotonic()
-            run.results[name] = scenario(run)
-            run.results[name]["took_s"] = round(time.monotonic() - began, 1)
+            try:
+                run.results[name] = scenario(run)
+                run.results[name]["took_s"] = round(time.monotonic() - began, 1)
+            except BenchError as error:
+                # The others do not depend on it; what it left behind goes.
+                run.failed.append(f"{name}: {error}")
+                print(f"[bench] ERROR: {name}: {error}", file=sys.stderr, flush=True)
+                run.close_bed()
 
 
 def interrupted(*_args):
@@ -150,6 +157,7 @@ def main():
         sql.close()
         run_scenarios(run)
         run.close_bed()
+        code = 1 if run.failed else 0
     except KeyboardInterrupt:
         say("interrupted")
         code = 130

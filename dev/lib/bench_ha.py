@@ -249,11 +249,7 @@ async def serve(options):
     async def websocket(request):
         return await Link(generator, request, TOKEN).run()
 
-    async def serve_call(request):
-        return web.json_response([])
-
     app.router.add_get("/api/websocket", websocket)
-    app.router.add_post("/api/services/{domain}/{service}", serve_call)
     runner = web.AppRunner(app, shutdown_timeout=0.01, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

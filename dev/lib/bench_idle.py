@@ -19,7 +19,7 @@ def idle(run):
     """Cost of idle instances (100 entities each) in a prefork server's cron worker."""
     run.close_bed()
     bed = Bed(run.stage, "--workers=1", "--max-cron-threads=1", **SMALL_HOME)
-    seconds = 8 if run.quick else 25
+    seconds = 8 if run.quick else 15
     found = {"seconds": seconds}
     try:
         http, cron = _worker(bed, "HTTP"), _worker(bed, "Cron")

@@ -14,7 +14,7 @@ from bench_stage import WORK, wait_until
 from hass_server import HomeAssistantServer
 
 ENTITIES = 200
-CONNECTIONS = 2
+CONNECTIONS = 4
 
 
 class RealHomeAssistant:

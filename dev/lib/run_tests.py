@@ -20,8 +20,21 @@ TESTS = ROOT / "tests"
 LINKED = DEV / "addons" / MODULE
 OUTCOMES = ("passed", "failed", "skipped")
 SERVERS = re.compile(r"class \w+\((LifecycleCase|PreforkCase|FaultCase)\)")
-# About half of what the tests with servers take, so that two runs end together.
-LONG_TESTS = {"test_supervision_faults", "test_supervision_cold", "test_lifecycle"}
+# Tests with servers run two files at a time, and a third kind after the tests without;
+# about a third of the time each, so that all end together.
+GROUPS = {
+    "servers-1": {"test_supervision_faults", "test_supervision_cold", "test_lifecycle"},
+    "servers-3": {
+        "test_history_gaps",
+        "test_history_home_assistant",
+        "test_history_views",
+        "test_ingest_server",
+        "test_live_bus",
+        "test_live_sessions",
+        "test_live_views",
+        "test_supervision_network",
+    },
+}
 
 
 @dataclass
@@ -98,13 +111,17 @@ class TestRun:
         )
         return PytestRun(name, process, target, log, time.monotonic())
 
-    def finish_pytest(self, runs):
-        """Wait for runs that go on at the same time; print and count each."""
+    def finish_pytest(self, runs, others=()):
+        """Wait for runs that go on at the same time; print and count each.
+
+        :param others: go on; ended too when somebody interrupts
+        """
         try:
             for run in runs:
                 run.process.wait()
                 self.count(run)
         except KeyboardInterrupt:
+            runs = [*runs, *others]
             for run in runs:
                 # It may have fixtures to take down.
                 processes.signal_quietly(run.process.pid, signal.SIGINT)
@@ -173,26 +190,33 @@ class TestRun:
             self.finish_pytest([run])
             return
         # Tests that start servers of their own mostly wait for them.
-        groups = {"odoo": [], "servers-1": [], "servers-2": []}
+        groups = {"odoo": [], "servers-1": [], "servers-2": [], "servers-3": []}
         for path in sorted(TESTS.glob("test_*.py")):
-            if not SERVERS.search(path.read_text()):
-                groups["odoo"].append(path)
-            else:
-                name = "servers-1" if path.stem in LONG_TESTS else "servers-2"
-                groups[name].append(path)
-        runs = []
-        for name, paths in groups.items():
-            if not paths:
-                continue
-            database = self.database
-            if name != "odoo":
-                database = f"{self.database}_{name[-1]}"
-                databases.clone(self.template, database)
-            targets = [f"tests/{path.name}" for path in paths]
-            log = self.work / f"{name}.log"
-            runs.append(self.start_odoo_pytest(name, database, targets, log))
-        say(f"running {', '.join(groups)} at the same time")
-        self.finish_pytest(runs)
+            groups[self.group_of(path)].append(f"tests/{path.name}")
+        say("running odoo, servers-1 and servers-2 at the same time; then servers-3")
+        *last, first = (
+            self.start_group(name, groups[name])
+            for name in ("servers-1", "servers-2", "odoo")
+        )
+        self.finish_pytest([first], others=last)
+        self.finish_pytest([self.start_group("servers-3", groups["servers-3"]), *last])
+
+    @staticmethod
+    def group_of(path):
+        if not SERVERS.search(path.read_text()):
+            return "odoo"
+        for name, stems in GROUPS.items():
+            if path.stem in stems:
+                return name
+        return "servers-2"
+
+    def start_group(self, name, targets):
+        database = self.database
+        if name != "odoo":
+            database = f"{self.database}_{name[-1]}"
+            databases.clone(self.template, database)
+        log = self.work / f"{name}.log"
+        return self.start_odoo_pytest(name, database, targets, log)
 
     def start_odoo_pytest(self, name, database, paths, log=None):
         # Only the path through the addon's own name makes the tests importable.

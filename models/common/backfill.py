@@ -19,14 +19,16 @@ from .gap_fetch import GapFetcher
 from .hass_websocket_service import HassWebSocketService
 from .ownership import BUSY, Fenced, connect, cut
 from .statistics_import import StatisticsImport
-from .thread_tools import prepare_thread
+from .thread_tools import give_memory_back, prepare_thread
 
 _logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_MS = 2000
 IDLE_CONNECTION_S = 60.0
 LONGEST_WAIT_S = 300.0
+MANY_LINES = 20000  # of history: what fetching them took is given back
 RETRY_CAP_S = 600.0
+BEHIND_PAUSE_S = 1.0  # while the receiver cannot keep up
 
 
 @dataclass
@@ -56,6 +58,7 @@ class HistoryBackfill(threading.Thread):
         self._stopping = threading.Event()
         self._connection = None
         self._used_at = 0.0
+        self._fetched = 0  # lines of history, when memory was last given back
 
     # What the pool calls ------------------------------------------------------
 
@@ -131,6 +134,10 @@ class HistoryBackfill(threading.Thread):
                 return 0.0
             pauses.append(self._step(link))
         if min(pauses) > 0:
+            fetched = sum(link.fetched for link in links)
+            if fetched - self._fetched > MANY_LINES:
+                give_memory_back()
+            self._fetched = fetched
             idle = time.monotonic() - self._used_at
             if idle >= IDLE_CONNECTION_S:
                 self._disconnect()
@@ -145,6 +152,8 @@ class HistoryBackfill(threading.Thread):
         """One slice of a link; return the seconds until its next, 0 for at once."""
         if not link.service.is_synced:
             return LONGEST_WAIT_S  # the writer wakes us after the next snapshot
+        if link.service.is_behind:
+            return BEHIND_PAUSE_S
         now = time.monotonic()
         if now < link.not_before:
             return link.not_before - now

@@ -63,6 +63,15 @@ class HassWebSocketService(threading.Thread):
         session = self._session
         return session is not None and session.synced
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether Home Assistant sends more than this thread gets to receive.
+
+        It cuts who is too slow: the other threads leave more time to this one then.
+        """
+        session = self._session
+        return session is not None and session.behind > const.BEHIND_S
+
     def call(self, command: str, timeout: float, given_up=lambda: False, **payload):
         """Send a command over the link, from any thread, and wait for its result.
 

@@ -10,6 +10,7 @@ row, and nothing is written.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg2
@@ -24,7 +25,7 @@ from .link_counts import LinkCounts
 from .link_history import LinkHistory
 from .live_bus import WATCHED_SQL, LiveBus
 from .ownership import BUSY, Fenced, connect, cut, fence
-from .thread_tools import prepare_thread
+from .thread_tools import give_memory_back, prepare_thread
 
 _logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ HEARTBEAT_INTERVAL_S = 5.0
 IDLE_WAIT_S = 1.0
 LOCK_TIMEOUT_MS = 2000
 RETRY_PAUSE_S = 1.0
+LARGE_BATCH = 10000  # changes; what they took is given back …
+CALM_S = 5.0  # … when there was no such batch for so long
 BACKLOG_S = 5.0  # what waits longer than that is shown on the instance
 FLOOD_PAUSE_S = 60.0  # so long without a loss ends a flood, for the log
 
@@ -59,6 +62,7 @@ class WriterLink:
     buffer: LinkBuffer
     history: LinkHistory
     counts: LinkCounts
+    is_behind: Callable[[], bool]  # its receiver needs the time more than we do
     fenced: bool = False
     failing: bool = False
     leaving: bool = False  # this is its last batch
@@ -102,12 +106,14 @@ class IngestWriter(threading.Thread):
         self._connection = None
         self._live = LiveBus(dbname)
         self._backoff = Backoff(cap=10.0)
+        self._large_at: float | None = None  # monotonic time of the last large batch
 
     # What the monitor calls ---------------------------------------------------
 
     def wake(self) -> None:
         """Something is waiting to be written."""
-        self._wake.set()
+        if not self._wake.is_set():  # which costs a lock for each change
+            self._wake.set()
 
     def attach(self, link: WriterLink) -> None:
         """Write for this link from now on."""
@@ -162,8 +168,12 @@ class IngestWriter(threading.Thread):
                 self._wake.clear()
                 started = time.monotonic()
                 written = self._round()
-                pause = FLUSH_INTERVAL_S if written else RETRY_PAUSE_S
-                self._urgent.wait(max(0.0, started + pause - time.monotonic()))
+                self._tidy_memory(started)
+                took = time.monotonic() - started
+                pause = (FLUSH_INTERVAL_S if written else RETRY_PAUSE_S) - took
+                if any(link.is_behind() for link in list(self._links.values())):
+                    pause = max(pause, took)
+                self._urgent.wait(max(0.0, pause))
             if not self._given_up:
                 self._round()
         finally:
@@ -205,6 +215,11 @@ class IngestWriter(threading.Thread):
             self._urgent.wait(delay)
             return True
 
+    def _tidy_memory(self, now: float) -> None:
+        if self._large_at is not None and now - self._large_at > CALM_S:
+            self._large_at = None
+            give_memory_back()
+
     def _reconnect(self):
         self._connection = connect(
             self.dbname,
@@ -230,6 +245,8 @@ class IngestWriter(threading.Thread):
             if link.fenced or now < link.not_before:
                 continue
             batch = link.in_hand = link.buffer.drain()
+            if len(batch.history) >= LARGE_BATCH:
+                self._large_at = now
             due = batch or link.history.is_due
             written = not due or self._write(link, batch)
             link.in_hand = None

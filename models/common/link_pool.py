@@ -88,6 +88,7 @@ class LinkPool:
             buffer=buffer,
             history=LinkHistory(config.id, buffer),
             counts=LinkCounts(config.id, lambda: fetching.fetched),
+            is_behind=lambda: service.is_behind,
         )
         self.handles[config.id] = Handle(config, service, link)
         self._writer.attach(link)

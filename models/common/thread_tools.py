@@ -50,3 +50,15 @@ def cap_malloc_arenas() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+def give_memory_back() -> None:
+    """Return to the system what an overload has left free; takes milliseconds.
+
+    glibc keeps freed memory below whatever is still in use above it.
+    """
+    if sys.platform != "linux":
+        return
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)

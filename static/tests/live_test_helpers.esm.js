@@ -8,9 +8,9 @@ import {
     onRpc,
 } from "@web/../tests/web_test_helpers";
 import {advanceTime, animationFrame, queryAllTexts} from "@odoo/hoot-dom";
+import {omit, pick} from "@web/core/utils/objects";
 import {defineMailModels} from "@mail/../tests/mail_test_helpers";
 import {expect} from "@odoo/hoot";
-import {omit, pick} from "@web/core/utils/objects";
 
 const LIVE_FIELDS = ["id", "active", "connection_state", "connection_message"];
 const READING = ["web_read", "web_read_group", "web_search_read"];

@@ -100,12 +100,7 @@ test("discarding brings back the present state, not the one before", async () =>
 
 test("a form in a dialog changes, and so does the list behind it", async () => {
     await openLive("list", LIST);
-    await mountViewInDialog({
-        type: "form",
-        resModel: "ha.entity",
-        resId: 1,
-        arch: FORM,
-    });
+    openInDialog();
     await settle();
     await changeState(1, "on");
     expectStates("On", "Off", "On");

@@ -1,6 +1,8 @@
 """Limits that hold even against a peer that never lets the buffer run dry."""
 
 import socket
+import threading
+import time
 
 import pytest
 
@@ -88,3 +90,23 @@ def test_a_good_bye_is_not_interrupted(pair, canceller):
     stream.set_deadline(1)
     peer.send(b"bye")
     assert stream.recv(3) == b"bye"
+
+
+def test_who_never_has_to_wait_is_behind(pair):
+    stream, peer = pair
+    stream.set_deadline(0.01)
+    with pytest.raises(TimeoutError):
+        stream.recv(1)
+    assert stream.behind == 0.0
+    threading.Timer(0.05, peer.send, [b"abc"]).start()
+    stream.set_deadline(5)
+    assert stream.recv(3) == b"abc"
+    time.sleep(0.02)
+    assert stream.behind >= 0.02
+    peer.send(b"def")
+    assert stream.recv(3) == b"def"
+    assert stream.behind >= 0.02
+    stream.set_deadline(0.01)
+    with pytest.raises(TimeoutError):
+        stream.recv(1)
+    assert stream.behind == 0.0

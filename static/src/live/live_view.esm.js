@@ -110,10 +110,18 @@ export class LiveFollower {
                 return;
             }
             applyValues(record, valuesOf(record.data, change, tables));
-            if (change.attributes_changed && this.shows(record, "attributes_display")) {
+            if (change.attributes_changed && this.showsAttributes(record)) {
                 this.refresh();
             }
         });
+        const isDescribed = changes.some((change) => change.attributes_changed);
+        if (
+            this.model.loadsUnderWay &&
+            isDescribed &&
+            this.showsAttributes(this.model.config)
+        ) {
+            this.refresh();
+        }
         const isMoved = changes.some((change) => "state" in change);
         if (isMoved && this.isChosenBy("ha.entity", NOTIFIED)) {
             this.refresh({records: true});
@@ -147,8 +155,9 @@ export class LiveFollower {
         return toRaw(root) === toRaw(this.model.root);
     }
 
-    shows(record, name) {
-        return name in record.activeFields;
+    /** Whether it shows attributes, which notifications do not bring. */
+    showsAttributes({activeFields}) {
+        return "attributes_display" in activeFields;
     }
 
     /** Whether such fields decide which records a list shows, and in which group. */
