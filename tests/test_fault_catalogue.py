@@ -336,7 +336,7 @@ class TestFaultsOfProcesses(CatalogueCase):
 
     def test_queue_overflows(self):
         """Odoo shows old states, and has to fetch history that found no room."""
-        server = self.start()
+        server = self.start(*self.loading("oha_short_waits"))
         lock = self.db.connect()
         self.addCleanup(lock.close)
         with lock.cursor() as cr:

@@ -48,9 +48,9 @@ class Scene:
     def enter(self, context):
         return self._stack.enter_context(context)
 
-    def database(self):
+    def database(self, with_addon=True):
         """A session on a new database."""
-        name = self.stage.database()
+        name = self.stage.database(with_addon)
         self._stack.callback(drop, name)
         sql = Sql(name)
         self._stack.callback(sql.close)

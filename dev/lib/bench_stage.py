@@ -204,10 +204,14 @@ class Stage:
             databases.sql(f'ALTER DATABASE "{draft}" RENAME TO "{name}"')
         return name
 
-    def database(self):
+    def database(self, with_addon=True):
+        """The name of a new database."""
         self._databases += 1
         name = f"{self.prefix}{self._databases}"
-        databases.clone(self.template(), name)
+        template = (
+            self.template() if with_addon else databases.dependencies_template(say)
+        )
+        databases.clone(template, name)
         return name
 
     def generator(self, **size):

@@ -260,6 +260,8 @@ def _ends(scene, quick):
     hole = scene.enter(RawServer(mute))
     lost = scene.enter(black_hole())  # not even a TCP handshake
     for what, arguments in (("one process", "0"), ("prefork", "2")):
+        alone = _plain(scene, arguments)
+        yield f"end of the process, {what}, Odoo without the addon", alone, ""
         for count in (1, 50):
             sql = scene.database()
             urls = [ha.url] * count
@@ -288,6 +290,19 @@ def _ends(scene, quick):
             name = f"end of the process, {what}, {count} instance{'s' * (count > 1)}"
             yield name, found, "≤ 3 s"
     _expect(1006 not in ha.close_codes, "a connection was not closed properly")
+
+
+def _plain(scene, workers):
+    """How long Odoo itself takes."""
+    sql = scene.database(with_addon=False)
+    server = scene.server(sql, f"--workers={workers}")
+    server.log_in()
+    clock = Clock()
+    server.process.send_signal(signal.SIGTERM)
+    server.process.wait(LIMIT_S)
+    seconds = clock.read()
+    scene.end(server)
+    return [seconds]
 
 
 @contextlib.contextmanager
