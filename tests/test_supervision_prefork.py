@@ -97,10 +97,10 @@ class PreforkCase(LifecycleCase):
             "the changed state",
         )
 
-    def assertEndsSoon(self, server, limit=8):
+    def assertEndsSoon(self, server, limit=15):
         started = time.monotonic()
         server.signal(signal.SIGTERM)
-        server.wait(20)
+        server.wait(30)
         self.assertLess(time.monotonic() - started, limit, server.log[-3000:])
 
 
