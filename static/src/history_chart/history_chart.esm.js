@@ -1,5 +1,5 @@
 /* global Chart */
-import {Component, onWillUnmount, useEffect, useRef, useState} from "@odoo/owl";
+import {Component, onWillUnmount, status, useEffect, useRef, useState} from "@odoo/owl";
 import {ConnectionLostError, RPCError} from "@web/core/network/rpc";
 import {
     colorStates,
@@ -166,7 +166,9 @@ export class HistoryChart extends Component {
     /** @returns {Function} stops waiting */
     loadWhenSeen() {
         const observer = new IntersectionObserver((entries) => {
-            if (entries.some(({isIntersecting}) => isIntersecting)) {
+            // An observer tells of what it has seen before it was disconnected, too
+            const isThere = status(this) === "mounted" && !this.unfollow;
+            if (isThere && entries.some(({isIntersecting}) => isIntersecting)) {
                 observer.disconnect();
                 this.unfollow = this.live.follow(this);
                 this.load();
@@ -185,6 +187,9 @@ export class HistoryChart extends Component {
 
     /** Read what the chart shows, and draw it. */
     async load() {
+        if (status(this) !== "mounted") {
+            return;
+        }
         browser.clearTimeout(this.refreshTimer);
         this.refreshTimer = null;
         this.readAt = Date.now();
