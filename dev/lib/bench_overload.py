@@ -77,7 +77,7 @@ def _survive(run, send):
         "SELECT count(*) FROM ha_history_gap WHERE state <> 'filled' AND passes < 1"
     )
     with contextlib.suppress(BenchError):
-        wait_until(lambda: not bed.sql.value(fetching), 240, "the end of fetching", 0.5)
+        wait_until(lambda: not bed.sql.value(fetching), 150, "the end of fetching", 0.5)
     result["history_complete_after_s"] = round(time.time() - ended, 1)
     result["history_wrong_rows"] = run.wait_history(10)
     result["cpu"] = cpu.read()
