@@ -103,7 +103,9 @@ def parse():
         description="Measure the addon between a load generator and PostgreSQL.",
     )
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help="all, or some")
-    parser.add_argument("--quick", action="store_true", help="less of each, for shorter")
+    parser.add_argument(
+        "--quick", action="store_true", help="less of each, for shorter"
+    )
     parser.add_argument(
         "--full",
         action="store_true",
