@@ -189,6 +189,9 @@ class WebSocketMonitorService(threading.Thread):
         for instance_id in self._missing:
             if instance_id in owned:
                 self._missing[instance_id] = now
+        if not owned.issuperset(self._missing):
+            # Somebody has gone, perhaps: then our share is a larger one.
+            self._count_share()
         candidates = {
             instance_id
             for instance_id, since in self._missing.items()
@@ -223,8 +226,7 @@ class WebSocketMonitorService(threading.Thread):
         running = {id_: h.running for id_, h in self._pool.handles.items()}
         steps, missing = make_plan(instances, running)
         steps = [step for step in steps if self._is_due(step)]
-        wanted = sum(config.wanted for config in instances)
-        self._share = fair_share(wanted, self._lease.count_supervisors())
+        self._count_share()
         self._yields = self.role == process_role.HTTP_WORKER and (
             process_role.has_cron_workers() or self._lease.has_better_owner()
         )
@@ -250,6 +252,10 @@ class WebSocketMonitorService(threading.Thread):
             if waited >= self._patience() or instance_id in again:
                 self._try_start(self._configs[instance_id])
         self._tell_other_hosts()
+
+    def _count_share(self) -> None:
+        wanted = sum(config.wanted for config in self._configs.values())
+        self._share = fair_share(wanted, self._lease.count_supervisors())
 
     def _tell_other_hosts(self) -> None:
         """Say, once, which instances another host keeps connected."""
