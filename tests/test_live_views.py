@@ -126,7 +126,10 @@ class TestLiveViews(LifecycleCase):
 
     def test_attributes_on_the_form_follow(self):
         self.switch("on")
-        self.browser.run("await openForm('ha.entity', id)", id=self.light_id)
+        self.browser.run(
+            "await openForm('ha.entity', id); find('.nav-link', 'Attributes').click()",
+            id=self.light_id,
+        )
         for brightness in (50, 210):
             self.ha.api(
                 "POST",
