@@ -353,12 +353,16 @@ class TestFaultsOfProcesses(CatalogueCase):
         gap = "SELECT 1 FROM ha_history_gap WHERE reason = 'overload' AND state = %s"
         wait_until(lambda: self.db.value(gap, ("pending",)))
         self.wait_state(self.db, self.id, "connected")
+        # Counts come with the next heartbeat.
+        count = "SELECT {} FROM ha_instance_status"
+        wait_until(lambda: self.db.value(count.format("dropped_count")))
         doctor = self.look(self.db)[1]["instances"][0]
         self.assertGreater(doctor["traffic"]["dropped"], 0)
         self.assertGreaterEqual(doctor["gaps"]["pending"], 1)
         unfinished = "SELECT 1 FROM ha_history_gap WHERE state IN ('open', 'pending')"
         wait_until(lambda: not self.db.value(unfinished), what="complete history")
         self.assertTrue(self.db.value(gap, ("filled",)))
+        wait_until(lambda: self.db.value(count.format("backfilled_count")))
         doctor = self.look(self.db)[1]["instances"][0]
         self.assertGreater(doctor["traffic"]["backfilled"], 0)
         self.assertEqual(doctor["gaps"], {"pending": 0, "incomplete": 0})
