@@ -232,12 +232,15 @@ def sustained(run):
         steps.append(offer(run, rate, seconds))
         good, bad = (rate, bad) if steps[-1]["keeps_up"] else (good, rate)
     before = run.results.get("sync", {}).get("rss_before_mb")
+    kept = sorted(s["rss_mb"] for s in steps if s["keeps_up"])
     return {
         "changes_per_s": good,
+        "is_all_that_was_offered": bad is None,
         "history": run.bed.has_history,
         "bus": any(step["bus_notifications"] for step in steps),
+        # At the lowest rate, which is the aim's, and at the highest
         "rss_of_all_mb": before
-        and round(max(s["rss_mb"] for s in steps if s["keeps_up"]) - before, 1),
+        and [round(mb - before, 1) for mb in kept[:: len(kept) - 1 or 1]],
         "steps": steps,
     }
 
