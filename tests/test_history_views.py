@@ -243,6 +243,21 @@ class TestHistoryChart(LifecycleCase):
             "await until(() => drawn().length, 'the chart');"
         )
 
+    def test_library_that_does_not_come_is_asked_for_again(self):
+        self.run_script(
+            """
+            const {assets, AssetsLoadingError} =
+                odoo.loader.modules.get("@web/core/assets");
+            const {loadBundle} = assets;
+            assets.loadBundle = () => {
+                assets.loadBundle = loadBundle;
+                return Promise.reject(new AssetsLoadingError("not made yet"));
+            };
+            """
+        )
+        self.open(LIGHT)
+        self.run_script("await until(() => drawn().length, 'the chart')")
+
     def test_entity_without_history_says_how_to_get_one(self):
         self.open(PLAYER)
         self.run_script("await until(() => notice().includes('is not kept'), 'it')")

@@ -1,6 +1,7 @@
 /* global Chart */
 import {Component, onWillUnmount, status, useEffect, useRef, useState} from "@odoo/owl";
 import {ConnectionLostError, RPCError} from "@web/core/network/rpc";
+import {AssetsLoadingError, loadBundle} from "@web/core/assets";
 import {
     colorStates,
     gapAreas,
@@ -17,7 +18,6 @@ import {_t} from "@web/core/l10n/translation";
 import {browser} from "@web/core/browser/browser";
 import {chartConfig} from "./chart_config.esm";
 import {cookie} from "@web/core/browser/cookie";
-import {loadBundle} from "@web/core/assets";
 import {registry} from "@web/core/registry";
 import {standardWidgetProps} from "@web/views/widgets/standard_widget_props";
 import {stateText} from "../live/state_text.esm";
@@ -214,10 +214,17 @@ export class HistoryChart extends Component {
             if (error instanceof ConnectionLostError) {
                 // The web client says so; what is shown stays.
                 this.refresh();
-            } else if (error instanceof RPCError) {
+            } else if (
+                error instanceof RPCError ||
+                error instanceof AssetsLoadingError
+            ) {
                 this.state.error = _t("The history could not be read: %(message)s", {
                     message: error.data?.message || error.message,
                 });
+                if (error instanceof AssetsLoadingError) {
+                    // A server that has just started has not made the library yet.
+                    this.refresh();
+                }
             } else {
                 throw error;
             }
