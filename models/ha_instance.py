@@ -28,7 +28,8 @@ CONFIGURATION_FIELDS = (
     "filter_label_ids",
     "confirmed_database_uuid",
 )
-JOIN_PAUSE_S = 1.0  # for another cron worker to get the other job
+JOIN_LIMIT_S = 2.0  # for another cron worker to get the other job
+JOIN_INTERVAL_S = 0.2
 DOWN_PATIENCE_S = 600  # an outage that lasts longer needs a person
 
 
@@ -455,8 +456,12 @@ class HaInstance(models.Model):
             # A cron worker loads the addon only when it gets one of its jobs. This
             # one has this job, so that another gets that one.
             self.env.ref("odoo_ha_addon.ir_cron_ha_join_supervision")._trigger()
-            self.env.cr.commit()  # pylint: disable=invalid-commit
-            time.sleep(JOIN_PAUSE_S)
+            deadline = time.monotonic() + JOIN_LIMIT_S
+            while time.monotonic() < deadline:
+                self.env.cr.commit()  # pylint: disable=invalid-commit
+                time.sleep(JOIN_INTERVAL_S)
+                if not websocket_thread_manager.lacks_supervisors(self.env.cr):
+                    break
 
     @api.model
     def _cron_join(self):

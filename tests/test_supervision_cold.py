@@ -87,7 +87,7 @@ class TestPreforkWithoutDatabase(PreforkCase):
                 for each in (database, other):
                     wait_until(
                         lambda each=each: self.supervisors(each) == 2,
-                        COLD_START_LIMIT_S,
+                        2 * COLD_START_LIMIT_S,
                         "two workers",
                     )
                 pid, _role = self.owner(database)

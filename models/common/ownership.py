@@ -100,12 +100,11 @@ def connect(dbname: str, purpose: str, **options: str | int):
         "keepalives_count": 3,
         "tcp_user_timeout": 10000,
     }
-    connection = psycopg2.connect(**info)
-    with connection.cursor() as cr:
-        for name, value in options.items():
-            cr.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
-    connection.commit()
-    return connection
+    # At the start of the session, within the timeout: a server that does not answer
+    # a statement would hold the thread for ever, since nobody could cut it yet.
+    settings = (f"-c {name}={value}" for name, value in options.items())
+    info["options"] = " ".join(filter(None, (info.get("options"), *settings)))
+    return psycopg2.connect(**info)
 
 
 class Fenced(Exception):
