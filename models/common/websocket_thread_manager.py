@@ -12,6 +12,7 @@ Usage in ``odoo shell``::
     restart_websocket_service(env, 1)
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -363,6 +364,14 @@ def _hook_workers(worker_class) -> None:
     being replaced. ``signal.signal`` would take Odoo's own handlers away.
     """
     original_start, original_stop = worker_class.start, worker_class.stop
+    original_handler = worker_class.signal_handler
+
+    def signal_handler(self, sig, frame):
+        original_handler(self, sig, frame)
+        # The signal woke the worker's loop before this handler could say why; with
+        # more threads about, the loop often looks too early and sleeps once more.
+        with contextlib.suppress(OSError):
+            os.write(self.wakeup_fd_w, b".")
 
     def start(self):
         original_start(self)
@@ -380,3 +389,4 @@ def _hook_workers(worker_class) -> None:
         original_stop(self)
 
     worker_class.start, worker_class.stop = start, stop
+    worker_class.signal_handler = signal_handler
