@@ -239,6 +239,10 @@ class LinkBuffer:
             self._take_states(changes)
         self._wake()
 
+    def on_missed(self, since: float, until: float) -> None:
+        with self._lock:
+            self._lose(Lost(since, until, set(self._world)))
+
     def on_synced(self) -> None:
         with self._lock:
             self._running = self._full = True
@@ -283,6 +287,10 @@ class LinkBuffer:
     def dropped(self) -> int:
         """How many changes found no room in what waits here."""
         return self._counts.dropped
+
+    @property
+    def is_full(self) -> bool:
+        return self.dropped > 0
 
     # What the writer calls ------------------------------------------------
 

@@ -18,6 +18,7 @@ DETAIL_LENGTH: Final = 300  # characters of a peer's text kept in an error
 IDLE_BEFORE_PING: Final = 5.0
 PONG_TIMEOUT: Final = 20.0
 BEHIND_S: Final = 0.5  # without a pause between reads
+RELIEF_S: Final = 1.0  # without states, when more come than can be received
 PROGRESS_BYTES: Final = 16 * 1024  # so much of an unfinished frame is a sign of life
 COMMAND_TIMEOUT: Final = 60.0
 CONFIG_POLL_INTERVAL: Final = 5.0

@@ -14,9 +14,11 @@ from typing import Any, NoReturn, Protocol
 from . import causes
 from .connection import HaConnection
 from .const import (
+    BEHIND_S,
     COMMAND_TIMEOUT,
     CONFIG_POLL_INTERVAL,
     REGISTRY_POLL_INTERVAL,
+    RELIEF_S,
     STATE_RUNNING,
 )
 from .exceptions import Cancelled, CommandError, ConnectionLost, ProtocolError
@@ -50,11 +52,19 @@ class LinkSink(Protocol):
         """Changed states. ``complete``, which replaces all that is known, and
         ``removed`` come only while Home Assistant runs."""
 
+    def on_missed(self, since: float, until: float) -> None:
+        """Changes in between (epoch seconds) were not received; the states told
+        next are the present ones."""
+
     def on_synced(self) -> None:
         """It runs; registries and the complete snapshot were delivered."""
 
     def on_alive(self) -> None:
         """Something arrived; at most once per frame."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has no room for every change that it is told."""
 
 
 def is_running(config: dict[str, Any]) -> bool:
@@ -85,8 +95,11 @@ class LinkSession:
         self._events: dict[int, Handler] = {}
         self._running: bool | None = None
         self._synced = False
-        self._subscribed = False
+        self._subscription: int | None = None  # subscribe_entities' id
         self._has_snapshot = False
+        # While states are not asked for: the newest that we have heard of …
+        self._missed_since: float | None = None
+        self._resume_at: float | None = None  # … and when we go on
         self._config_poll_at: float | None = None
         self._registry_poll_at: float | None = None
         self._registries = RegistryFeed(
@@ -131,6 +144,7 @@ class LinkSession:
                 self._sink.on_alive()
                 for message in messages:
                     self._dispatch(message)
+                self._relieve()
             elif liveness.progressed(received):
                 liveness.alive(now, received)
                 self._sink.on_alive()
@@ -245,7 +259,7 @@ class LinkSession:
             self._held = []
 
     def _after_registries(self) -> None:
-        if self._registries.complete and not self._subscribed:
+        if self._registries.complete and self._subscription is None:
             self._subscribe_entities()
         elif not self._synced:
             self._sync_if_possible()
@@ -257,19 +271,22 @@ class LinkSession:
     # --- states
 
     def _subscribe_entities(self) -> None:
-        self._subscribed = True
         message_id = self._request(
             "subscribe_entities",
             lambda message: essential_result(message, "subscribe_entities"),
         )
+        self._subscription = message_id
         self._events[message_id] = self._on_states
         self._await(_SNAPSHOT, "subscribe_entities", _ignore)
 
     def _on_states(self, event: dict[str, Any]) -> None:
         changes = self._decoder.apply(event)
-        if changes.complete:
+        if not self._has_snapshot:
             self._has_snapshot = True
             self._results.pop(_SNAPSHOT, None)
+        if self._missed_since is not None:
+            self._sink.on_missed(self._missed_since, self._decoder.newest)
+            self._missed_since = None
         if not self._registries.entity_ids.isdisjoint(changes.removed):
             self._registries.mark(["entity"], self._clock(), urgent=True)
             self._hold_states()
@@ -291,6 +308,31 @@ class LinkSession:
         self._sink.on_synced()
         return True
 
+    # --- more states than can be received
+
+    def _relieve(self) -> None:
+        """Ask for no states for a while when more come than we can take.
+
+        Home Assistant cuts who leaves too much waiting (4,096 messages at once, or
+        1,024 for 5 s). What changed meanwhile comes with the next snapshot.
+        """
+        if not self._synced or not self._has_snapshot:
+            return
+        if self._connection.behind < BEHIND_S or not self._sink.is_full:
+            return
+        subscription = self._subscription
+        self._has_snapshot = False
+        self._missed_since = self._decoder.newest
+        self._decoder.resume()
+        self._events[subscription] = _ignore  # those on their way
+
+        def on_result(message: Message) -> None:
+            essential_result(message, "unsubscribe_events")
+            del self._events[subscription]
+            self._resume_at = self._clock() + RELIEF_S
+
+        self._request("unsubscribe_events", on_result, subscription=subscription)
+
     # --- timers
 
     def _next_due(self, liveness_due: float) -> float:
@@ -299,6 +341,7 @@ class LinkSession:
             self._registries.due,
             self._config_poll_at,
             self._registry_poll_at,
+            self._resume_at,
         )
         return min(due for due in timers if due is not None)
 
@@ -318,7 +361,10 @@ class LinkSession:
             self._fetch_config()
         if self._registries.due is not None and now >= self._registries.due:
             self._registries.fetch()
+        if self._resume_at is not None and now >= self._resume_at:
+            self._resume_at = None
+            self._subscribe_entities()
 
 
 def _ignore(message: Message) -> None:
-    """For results that make no difference."""
+    """For results and events that make no difference."""

@@ -33,10 +33,20 @@ class StateDecoder:
     def __init__(self) -> None:
         self.states: dict[str, EntityState] = {}
         self._fresh = True
+        self._resumes = False
+
+    @property
+    def newest(self) -> float:
+        """When Home Assistant last updated any entity, in epoch seconds."""
+        return max((s.last_updated for s in self.states.values()), default=0.0)
 
     def restart(self) -> None:
         """A new subscription begins: its first event replaces everything."""
-        self._fresh = True
+        self._fresh, self._resumes = True, False
+
+    def resume(self) -> None:
+        """As :meth:`restart`, but only what differs from before is a change."""
+        self._fresh = self._resumes = True
 
     def apply(self, event: dict[str, Any]) -> StateChanges:
         """Apply one event.
@@ -55,11 +65,15 @@ class StateDecoder:
             raise ProtocolError(detail=readable(detail)) from error
 
     def _replace(self, event: dict[str, Any]) -> StateChanges:
-        states = _added(event)
-        removed = self.states.keys() - states.keys()
-        self.states = states
+        before, states = self.states, _added(event)
+        removed = before.keys() - states.keys()
         self._fresh = False
-        return StateChanges(dict(states), removed, True)
+        if not self._resumes:
+            self.states = states
+            return StateChanges(dict(states), removed, True)
+        changed = _different(before, states)
+        self.states = {key: changed.get(key) or before[key] for key in states}
+        return StateChanges(changed, removed, False)
 
     def _update(self, event: dict[str, Any]) -> StateChanges:
         states = self.states
@@ -74,6 +88,20 @@ class StateDecoder:
             if states.pop(entity_id, None) is not None:
                 removed.add(entity_id)
         return StateChanges(changed, removed, False)
+
+
+def _different(
+    before: dict[str, EntityState], states: dict[str, EntityState]
+) -> dict[str, EntityState]:
+    """The states that are not as before; attributes that are equal stay the same."""
+    changed = {}
+    for entity_id, state in states.items():
+        old = before.get(entity_id)
+        if old is not None and old.attributes == state.attributes:
+            state = state._replace(attributes=old.attributes)
+        if state != old:
+            changed[entity_id] = state
+    return changed
 
 
 def _added(event: dict[str, Any]) -> dict[str, EntityState]:

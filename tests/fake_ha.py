@@ -523,6 +523,12 @@ class _Link:
         self.tell([message_id], {"a": dict(self.ha.states)})
         self.entity_subscriptions.append(message_id)
 
+    async def _on_unsubscribe_events(self, message_id, command):
+        if command["subscription"] not in self.entity_subscriptions:
+            return self._error(message_id, "not_found", "Subscription not found.")
+        self.entity_subscriptions.remove(command["subscription"])
+        return self._result(message_id)
+
     async def _on_call_service(self, message_id, command):
         domain, service = command["domain"], command["service"]
         data, target = command.get("service_data") or {}, command.get("target") or {}

@@ -25,7 +25,7 @@ from bench_home import Home
 
 TOKEN = "bench-long-lived-token-0123456789"
 TICK = 0.01
-RECORDER_ROWS = 4_000_000  # about 50 MB; beyond it the oldest would have to go
+RECORDER_ROWS = 8_000_000  # about 100 MB; beyond it the oldest would have to go
 
 
 class Generator:

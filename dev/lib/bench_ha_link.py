@@ -109,6 +109,9 @@ class Link:
         if kind.startswith("config/") and kind.endswith("/list"):
             registry = kind.split("/")[1].removesuffix("_registry")
             return await self._result(number, generator.home.registry(registry))
+        if kind == "unsubscribe_events":
+            self.subscription = None
+            return await self._result(number, None)
         handler = getattr(self, "_on_" + kind.replace("/", "_"), None)
         if handler is None:
             error = {"code": "unknown_command", "message": "Unknown command."}

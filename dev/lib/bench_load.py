@@ -215,7 +215,7 @@ def latency(run):
 def sustained(run):
     """The highest rate at which states and history keep up."""
     seconds = 4 if run.quick else 10
-    rates = [10000, 15000, 20000, 25000, 30000]
+    rates = [10000, 15000, 20000, 25000, 30000, 35000, 40000, 50000]
     if run.quick:
         rates = rates[:3]
     steps, good, bad = [], 0, None

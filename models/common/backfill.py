@@ -26,7 +26,6 @@ _logger = logging.getLogger(__name__)
 LOCK_TIMEOUT_MS = 2000
 IDLE_CONNECTION_S = 60.0
 LONGEST_WAIT_S = 300.0
-MANY_LINES = 20000  # of history: what fetching them took is given back
 RETRY_CAP_S = 600.0
 BEHIND_PAUSE_S = 1.0  # while the receiver cannot keep up
 
@@ -58,7 +57,7 @@ class HistoryBackfill(threading.Thread):
         self._stopping = threading.Event()
         self._connection = None
         self._used_at = 0.0
-        self._fetched = 0  # lines of history, when memory was last given back
+        self._is_busy = False  # the last round fetched something
 
     # What the pool calls ------------------------------------------------------
 
@@ -134,16 +133,16 @@ class HistoryBackfill(threading.Thread):
                 return 0.0
             pauses.append(self._step(link))
         if min(pauses) > 0:
-            fetched = sum(link.fetched for link in links)
-            if fetched - self._fetched > MANY_LINES:
+            if self._is_busy:
+                self._is_busy = False
                 give_memory_back()
-            self._fetched = fetched
             idle = time.monotonic() - self._used_at
             if idle >= IDLE_CONNECTION_S:
                 self._disconnect()
             elif self._connection is not None:
                 pauses.append(IDLE_CONNECTION_S - idle + 0.1)
             return min(pauses)
+        self._is_busy = True
         # Leave as much time to others as this took.
         self._stopping.wait(min(1.0, time.monotonic() - started))
         return 0.0

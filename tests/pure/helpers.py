@@ -66,6 +66,8 @@ class Recorder:
         self.states = {}
         self.synced = 0
         self.alive = 0
+        self.is_full = False
+        self.missed = []
 
     def on_config(self, config):
         self.calls.append("config")
@@ -82,6 +84,9 @@ class Recorder:
         for entity_id in changes.removed:
             self.states.pop(entity_id, None)
         self.states.update(changes.changed)
+
+    def on_missed(self, since, until):
+        self.missed.append((since, until))
 
     def on_synced(self):
         self.calls.append("synced")

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from ha_client import session as session_module
 from ha_client.config_check import LinkConfig
 from ha_client.connection import HaConnection
 from ha_client.exceptions import (
@@ -123,6 +124,29 @@ def test_following_is_the_truth(hass, run):
         assert {k: v for k, v in attributes.items() if k != "null"} == {
             k: v for k, v in wanted.items() if k != "null"
         }
+
+
+def test_states_not_asked_for_come_with_the_next_picture(hass, run, monkeypatch):
+    monkeypatch.setattr(session_module, "BEHIND_S", 0.0)
+    monkeypatch.setattr(session_module, "RELIEF_S", 0.3)
+    sink = Recorder()
+    session = run(sink)
+    session.wait_synced()
+    hass.set_state("sensor.gone", "1")
+    eventually(lambda: sink.state("sensor.gone") == "1")
+    sink.is_full = True
+    hass.set_state("sensor.skipped", "0")
+    eventually(lambda: sink.missed)
+    sink.is_full = False
+    for number in range(20):
+        hass.set_state("sensor.skipped", str(number))
+    hass.api("DELETE", "/api/states/sensor.gone")
+    hass.set_state("sensor.end", "reached")
+    eventually(lambda: sink.state("sensor.end") == "reached")
+    eventually(lambda: followed(sink) == truth(hass))
+    assert "sensor.gone" not in sink.states
+    assert all(since <= until for since, until in sink.missed)
+    assert sink.synced == 1, "the link stays"
 
 
 def test_times_are_home_assistants_own(hass, run):

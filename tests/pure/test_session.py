@@ -326,6 +326,55 @@ def test_a_session_without_coalescing(home, run):
     run().wait_synced()
 
 
+# --- more states than can be received
+
+
+class SlowRecorder(Recorder):
+    """Takes longer for a change than the next one takes to come."""
+
+    delay = 0.0
+
+    def on_states(self, changes):
+        super().on_states(changes)
+        time.sleep(self.delay)
+
+
+def flood(home, run, monkeypatch, is_full):
+    monkeypatch.setattr(session_module, "BEHIND_S", 0.05)
+    monkeypatch.setattr(session_module, "RELIEF_S", 0.2)
+    sink = SlowRecorder()
+    session = run(sink=sink)
+    session.wait_synced()
+    sink.delay, sink.is_full = 0.001, is_full
+    for number in range(40):  # frames
+        home.set_states([("sensor.lone", f"{number}.{n}") for n in range(50)])
+    home.set_states([(f"sensor.n{n}", "1") for n in range(50)])
+    eventually(lambda: sink.state("sensor.n49") == "1", 30)
+    home.set_state("light.lamp", "on")
+    eventually(lambda: sink.state("light.lamp") == "on", 30)
+    expected = {entity_id: state["s"] for entity_id, state in home.states.items()}
+    assert states_of(sink) == expected
+    return sink
+
+
+def test_who_cannot_take_more_asks_for_less(home, run, monkeypatch):
+    sink = flood(home, run, monkeypatch, is_full=True)
+    assert home.commands["unsubscribe_events"] >= 1
+    unsubscribed = home.commands["unsubscribe_events"]
+    assert home.commands["subscribe_entities"] == unsubscribed + 1
+    assert len(sink.missed) == unsubscribed
+    assert all(0 < since <= until for since, until in sink.missed)
+    assert sink.calls.count("states") < 2000, "nothing was spared"
+    assert sink.synced == home.total_connections == 1, "the link stays"
+
+
+def test_who_has_room_takes_everything(home, run, monkeypatch):
+    sink = flood(home, run, monkeypatch, is_full=False)
+    assert home.commands["subscribe_entities"] == 1
+    assert sink.calls.count("states") >= 2000
+    assert sink.missed == []
+
+
 # --- liveness
 
 
