@@ -1,18 +1,8 @@
-import time
-
 from odoo import api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
 from ..ha_client.config_check import LinkConfig, find_problems
-from .common import (
-    causes,
-    hass_rest_api,
-    heartbeat,
-    link_status,
-    token_vault,
-    websocket_thread_manager,
-)
-from .ha_instance_status import CONNECTION_STATES
+from .common import causes, heartbeat, token_vault, websocket_thread_manager
 
 TOKEN_MASK = "••••••••••••"
 # A change of one of these reaches the owner and the connection log.
@@ -28,9 +18,6 @@ CONFIGURATION_FIELDS = (
     "filter_label_ids",
     "confirmed_database_uuid",
 )
-JOIN_LIMIT_S = 2.0  # for another cron worker to get the other job
-JOIN_INTERVAL_S = 0.2
-DOWN_PATIENCE_S = 600  # an outage that lasts longer needs a person
 
 
 class HaInstance(models.Model):
@@ -109,21 +96,6 @@ class HaInstance(models.Model):
     )
 
     config_issue = fields.Text(compute="_compute_config_issue")
-    connection_state = fields.Selection(
-        CONNECTION_STATES,
-        compute="_compute_connection",
-        search="_search_connection_state",
-    )
-    connection_message = fields.Char(compute="_compute_connection")
-    connection_remedy = fields.Char(compute="_compute_connection")
-    connected_since = fields.Datetime(compute="_compute_connection")
-    last_heartbeat = fields.Datetime(compute="_compute_connection")
-    owner = fields.Char(string="Connected By", compute="_compute_connection")
-    is_unconfirmed_copy = fields.Boolean(compute="_compute_connection")
-    ha_version = fields.Char(
-        string="Home Assistant Version", compute="_compute_connection"
-    )
-    location_name = fields.Char(string="Location", compute="_compute_connection")
     entity_count = fields.Integer(compute="_compute_counts")
     device_count = fields.Integer(compute="_compute_counts")
     area_count = fields.Integer(compute="_compute_counts")
@@ -218,59 +190,7 @@ class HaInstance(models.Model):
         self.env.cr.execute(query)
         return self.env.cr.fetchone()[0]
 
-    # Connection ------------------------------------------------------------------
-
-    @api.depends(*CONFIGURATION_FIELDS)
-    @api.depends_context("lang")
-    def _compute_connection(self):
-        self.flush_model()
-        # What links and requests write, the ORM's cache cannot know of.
-        statuses = link_status.read(self.env.cr, self._origin.ids)
-        for instance in self:
-            status = statuses.get(instance._origin.id)
-            if status is None:
-                instance._set_unsaved_connection()
-                continue
-            message, remedy = link_status.explain(self.env, status)
-            instance.connection_state = status.state
-            instance.connection_message = message
-            instance.connection_remedy = remedy
-            instance.connected_since = status.connected_since
-            instance.last_heartbeat = status.heartbeat
-            instance.ha_version = status.ha_version
-            instance.location_name = status.location_name
-            instance.is_unconfirmed_copy = status.cause == causes.DATABASE_COPIED
-            instance.owner = status.owned and (
-                f"{status.owner_host}:{status.owner_pid} ({status.owner_role})"
-            )
-
-    def _set_unsaved_connection(self):
-        self.update(
-            {
-                "connection_state": "unconfigured" if self.config_issue else "stopped",
-                "connection_message": self.env._("Save to connect."),
-                "connection_remedy": False,
-                "connected_since": False,
-                "last_heartbeat": False,
-                "ha_version": False,
-                "location_name": False,
-                "is_unconfirmed_copy": False,
-                "owner": False,
-            }
-        )
-
-    @api.model
-    def _search_connection_state(self, operator, value):
-        if operator not in ("in", "not in"):
-            return NotImplemented
-        # A handful of instances; their state is nowhere stored.
-        instances = self.with_context(active_test=False).search(  # pylint: disable=no-search-all
-            []
-        )
-        matching = instances.filtered(
-            lambda instance: (instance.connection_state in value) == (operator == "in")
-        )
-        return [("id", "in", matching.ids)]
+    # Records -------------------------------------------------------------------------
 
     def _compute_counts(self):
         domain = [("instance_id", "in", self.ids), ("removed_in_ha", "=", False)]
@@ -343,78 +263,7 @@ class HaInstance(models.Model):
             ]
         )
 
-    def _register_hook(self):
-        super()._register_hook()
-        websocket_thread_manager.attach(self.env.cr.dbname)
-
     # Actions -----------------------------------------------------------------------
-
-    def action_test_connection(self):
-        """Try the real thing; report what is wrong and what to do about it."""
-        self.ensure_one()
-        self.check_access("write")
-        ok, lines = hass_rest_api.test_connection(self)
-        if ok and self.connection_state in ("auth_failed", "waiting"):
-            websocket_thread_manager.restart_websocket_service(
-                self.env, self.id, force=True
-            )
-        return {
-            "type": "ir.actions.client",
-            "tag": "display_notification",
-            "params": {
-                "type": "success" if ok else "danger",
-                "sticky": not ok,
-                "title": self.env._("Connection works")
-                if ok
-                else self.env._("Connection failed"),
-                "message": "\n".join(lines),
-                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
-            },
-        }
-
-    def action_restart_websocket(self):
-        """Connect anew, also after a refused token or a stop."""
-        self.check_access("write")
-        for instance in self:
-            instance._link_config()
-            if not instance.active:
-                raise UserError(
-                    self.env._(
-                        "%(name)s is archived. Unarchive it to connect.",
-                        name=instance.name,
-                    )
-                )
-            websocket_thread_manager.restart_websocket_service(
-                self.env, instance.id, force=True
-            )
-        return self._notify_success(self.env._("Connecting anew…"))
-
-    def action_sync(self):
-        """Fetch all registries and states again, over a new connection."""
-        return self.action_restart_websocket()
-
-    def action_confirm_database(self):
-        """Let this copy of a database connect as well."""
-        self.check_access("write")
-        self.sudo().write(
-            {
-                "confirmed_database_uuid": self._database_uuid(),
-                "confirmed_database_name": self.env.cr.dbname,
-                "confirmed_database_oid": self._database_oid(),
-            }
-        )
-        return self._notify_success(self.env._("This database may connect now."))
-
-    def _notify_success(self, message):
-        return {
-            "type": "ir.actions.client",
-            "tag": "display_notification",
-            "params": {
-                "type": "success",
-                "message": message,
-                "next": {"type": "ir.actions.client", "tag": "soft_reload"},
-            },
-        }
 
     @api.readonly
     def action_view_entities(self):
@@ -440,64 +289,3 @@ class HaInstance(models.Model):
             # As many as the button counts.
             "context": {"search_default_present": 1},
         }
-
-    # Scheduled -------------------------------------------------------------------
-
-    @api.model
-    def _cron_supervise(self):
-        """Load the addon in a cron process, so that supervision begins there.
-
-        Without it, a server without a preloaded database would stay
-        disconnected until its first visitor. Also keeps activities current.
-        """
-        websocket_thread_manager.attach(self.env.cr.dbname)
-        self.search([("active", "=", True)])._update_attention()
-        if websocket_thread_manager.lacks_supervisors(self.env.cr):
-            # A cron worker loads the addon only when it gets one of its jobs. This
-            # one has this job, so that another gets that one.
-            self.env.ref("odoo_ha_addon.ir_cron_ha_join_supervision")._trigger()
-            deadline = time.monotonic() + JOIN_LIMIT_S
-            while time.monotonic() < deadline:
-                self.env.cr.commit()  # pylint: disable=invalid-commit
-                time.sleep(JOIN_INTERVAL_S)
-                if not websocket_thread_manager.lacks_supervisors(self.env.cr):
-                    break
-
-    @api.model
-    def _cron_join(self):
-        """Take part in supervision from this process on."""
-        websocket_thread_manager.attach(self.env.cr.dbname)
-
-    def _update_attention(self):
-        """One activity per manager for an instance that needs a person."""
-        managers = self.env.ref("odoo_ha_addon.group_ha_manager").all_user_ids
-        managers = managers.filtered(lambda user: user.active and not user.share)
-        xml_id = "mail.mail_activity_data_warning"
-        activity_type = self.env.ref(xml_id)
-        for instance in self:
-            present = instance.activity_ids.filtered(
-                lambda activity: (
-                    activity.automated and activity.activity_type_id == activity_type
-                )
-            )
-            if not instance._needs_attention():
-                present.unlink()
-                continue
-            for user in managers - present.user_id:
-                translated = instance.with_context(lang=user.lang)
-                instance.activity_schedule(
-                    xml_id,
-                    user_id=user.id,
-                    summary=translated.connection_message,
-                    note=translated.connection_remedy,
-                )
-
-    def _needs_attention(self):
-        """Whether the link does not come back without a person."""
-        state = self.connection_state
-        if state in ("unconfigured", "auth_failed") or self.is_unconfirmed_copy:
-            return True
-        if state not in ("waiting", "unsupervised"):
-            return False
-        beat = self.last_heartbeat or self.create_date
-        return (fields.Datetime.now() - beat).total_seconds() > DOWN_PATIENCE_S

@@ -8,6 +8,8 @@ import requests
 
 from odoo.tests.common import ChromeBrowser
 
+from .common import Database, LifecycleCase, OdooServer, start_home_assistant
+
 # What the scripts of a test may use; waiting in vain fails.
 PRELUDE = """
     const services = odoo.__WOWL_DEBUG__.root.env.services;
@@ -134,3 +136,43 @@ class LiveBrowser:
 
     def stop(self):
         self._browser.stop()
+
+
+class DemoHomeCase(LifecycleCase):
+    """A real Home Assistant with its demo devices, a server, a manager's browser."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.ha = start_home_assistant(cls)
+        cls.db = Database()
+        cls.addClassCleanup(cls.db.drop)
+        cls.odoo = OdooServer("-d", cls.db.name)
+        cls.addClassCleanup(cls.odoo.stop)
+        cls.odoo.start()
+        cls.odoo.wait_http()
+        cls.instance_id = cls.odoo.execute(
+            cls.db.name,
+            "ha.instance",
+            "create",
+            {"name": "Demo Home", "api_url": cls.ha.url, "api_token": cls.ha.token},
+        )
+        cls.wait_home()
+        cls.browser = LiveBrowser(cls.__name__, cls.odoo, cls.db, "admin")
+        cls.addClassCleanup(cls.browser.stop)
+
+    @classmethod
+    def wait_home(cls):
+        """Wait for what the tests need to be there."""
+        raise NotImplementedError
+
+    @classmethod
+    def entity_id(cls, ha_entity_id):
+        return cls.db.value(
+            "SELECT id FROM ha_entity WHERE ha_entity_id = %s", (ha_entity_id,)
+        )
+
+    def switch(self, entity_id, state):
+        """Let a person switch a light in Home Assistant."""
+        service = f"/api/services/light/turn_{state}"
+        self.ha.api("POST", service, {"entity_id": entity_id})

@@ -2,15 +2,9 @@
 
 from odoo.tests import tagged
 
-from .common import (
-    Database,
-    LifecycleCase,
-    OdooServer,
-    start_home_assistant,
-    wait_until,
-)
+from .common import wait_until
 from .instance_case import InstanceCase
-from .live_browser import LiveBrowser
+from .live_browser import DemoHomeCase
 
 LIGHT, NUMBER, PLAYER = "light.bed_light", "number.volume", "media_player.bedroom"
 SINCE = "2025-01-01 12:00:00"
@@ -90,36 +84,16 @@ class TestHistoryRecords(InstanceCase):
 
 
 @tagged("post_install", "-at_install")
-class TestHistoryChart(LifecycleCase):
+class TestHistoryChart(DemoHomeCase):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.ha = start_home_assistant(cls)
-        cls.db = Database()
-        cls.addClassCleanup(cls.db.drop)
-        cls.odoo = OdooServer("-d", cls.db.name)
-        cls.addClassCleanup(cls.odoo.stop)
-        cls.odoo.start()
-        cls.odoo.wait_http()
-        cls.instance_id = cls.odoo.execute(
-            cls.db.name,
-            "ha.instance",
-            "create",
-            {"name": "Demo Home", "api_url": cls.ha.url, "api_token": cls.ha.token},
-        )
-        wait_until(lambda: cls.history(cls, LIGHT), what="the first history")
+    def wait_home(cls):
+        wait_until(lambda: cls.history(LIGHT), what="the first history")
         # While a gap is being filled, a chart is read again and again.
         cls.db.sql("UPDATE ha_history_gap SET state = 'filled'")
-        cls.browser = LiveBrowser(cls.__name__, cls.odoo, cls.db, "admin")
-        cls.addClassCleanup(cls.browser.stop)
 
-    def entity_id(self, ha_entity_id):
-        return self.db.value(
-            "SELECT id FROM ha_entity WHERE ha_entity_id = %s", (ha_entity_id,)
-        )
-
-    def history(self, ha_entity_id):
-        rows = self.db.sql(
+    @classmethod
+    def history(cls, ha_entity_id):
+        rows = cls.db.sql(
             "SELECT h.state FROM ha_entity_history h JOIN ha_entity e"
             " ON e.id = h.entity_id WHERE e.ha_entity_id = %s ORDER BY last_changed",
             (ha_entity_id,),
@@ -135,10 +109,6 @@ class TestHistoryChart(LifecycleCase):
             "await until(() => document.querySelector('.o_ha_history_chart'), 'it');",
             id=self.entity_id(ha_entity_id),
         )
-
-    def switch(self, state):
-        service = f"/api/services/light/turn_{state}"
-        self.ha.api("POST", service, {"entity_id": LIGHT})
 
     def change(self, *values):
         """Set the number; what is none makes it unavailable."""
@@ -157,7 +127,7 @@ class TestHistoryChart(LifecycleCase):
 
     def test_texts_are_drawn_and_follow_without_a_request(self):
         for state in ("off", "on", "off", "on"):
-            self.switch(state)
+            self.switch(LIGHT, state)
         wait_until(lambda: self.history(LIGHT)[-3:] == ["on", "off", "on"])
         self.open(LIGHT)
         self.run_script("await until(() => last() === 'on', 'the present state')")
@@ -171,7 +141,7 @@ class TestHistoryChart(LifecycleCase):
         self.run_script("await sleep(7000)")
         before = self.run_script("return requests()")
         for state in ("off", "on", "off"):
-            self.switch(state)
+            self.switch(LIGHT, state)
             self.run_script("await until(() => last() === state, state)", state=state)
         self.assertEqual(self.run_script("return requests()"), before)
         spans = self.run_script(

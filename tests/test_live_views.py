@@ -2,14 +2,8 @@
 
 from odoo.tests import tagged
 
-from .common import (
-    Database,
-    LifecycleCase,
-    OdooServer,
-    start_home_assistant,
-    wait_until,
-)
-from .live_browser import LiveBrowser
+from .common import wait_until
+from .live_browser import DemoHomeCase
 
 LIGHT = "light.bed_light"
 # Makes a function "shown" of the state in the row or card of an entity.
@@ -22,29 +16,11 @@ SHOWN = """
 
 
 @tagged("post_install", "-at_install")
-class TestLiveViews(LifecycleCase):
+class TestLiveViews(DemoHomeCase):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.ha = start_home_assistant(cls)
-        cls.db = Database()
-        cls.addClassCleanup(cls.db.drop)
-        cls.odoo = OdooServer("-d", cls.db.name)
-        cls.addClassCleanup(cls.odoo.stop)
-        cls.odoo.start()
-        cls.odoo.wait_http()
-        cls.instance_id = cls.odoo.execute(
-            cls.db.name,
-            "ha.instance",
-            "create",
-            {"name": "Demo Home", "api_url": cls.ha.url, "api_token": cls.ha.token},
-        )
+    def wait_home(cls):
         wait_until(lambda: LIGHT in cls.states(), what="the first states")
-        cls.browser = LiveBrowser(cls.__name__, cls.odoo, cls.db, "admin")
-        cls.addClassCleanup(cls.browser.stop)
-        cls.light_id = cls.db.value(
-            "SELECT id FROM ha_entity WHERE ha_entity_id = %s", (LIGHT,)
-        )
+        cls.light_id = cls.entity_id(LIGHT)
 
     @classmethod
     def states(cls):
@@ -52,11 +28,7 @@ class TestLiveViews(LifecycleCase):
 
     def setUp(self):
         super().setUp()
-        self.switch("off")
-
-    def switch(self, state):
-        """Let a person do it in Home Assistant."""
-        self.ha.api("POST", f"/api/services/light/turn_{state}", {"entity_id": LIGHT})
+        self.switch(LIGHT, "off")
 
     def see(self, text, selector=".o_data_row", what=SHOWN):
         self.browser.run(
@@ -77,13 +49,13 @@ class TestLiveViews(LifecycleCase):
     def follow(self, selector):
         """Switch some times and see each in the view, without reading again."""
         for state in ("on", "off"):
-            self.switch(state)
+            self.switch(LIGHT, state)
             self.see(state.title(), selector)
         # Coming back to a live view reads it once more within seconds.
         self.browser.run("await sleep(7000)")
         before = self.browser.run("return reads()")
         for state in ("on", "off", "on", "off", "on"):
-            self.switch(state)
+            self.switch(LIGHT, state)
             self.see(state.title(), selector)
         self.assertEqual(self.browser.run("return reads()"), before)
 
@@ -102,12 +74,12 @@ class TestLiveViews(LifecycleCase):
             "document.querySelector('[name=custom_name] input').focus()",
         )
         self.browser.type("Lamp ")
-        self.switch("on")
+        self.switch(LIGHT, "on")
         self.see("On", ".o_form_sheet")
         value = "document.activeElement.value"
         self.assertEqual(self.browser.run(f"return {value}"), "Lamp ")
         self.browser.type("of mine")
-        self.switch("off")
+        self.switch(LIGHT, "off")
         self.see("Off", ".o_form_sheet")
         self.assertEqual(self.browser.run(f"return {value}"), "Lamp of mine")
         self.browser.run(
@@ -125,7 +97,7 @@ class TestLiveViews(LifecycleCase):
         )
 
     def test_attributes_on_the_form_follow(self):
-        self.switch("on")
+        self.switch(LIGHT, "on")
         self.browser.run(
             "await openForm('ha.entity', id); find('.nav-link', 'Attributes').click()",
             id=self.light_id,
@@ -146,7 +118,7 @@ class TestLiveViews(LifecycleCase):
 
     def test_it_catches_up_after_the_bus_was_away(self):
         self.open("list", ".o_data_row")
-        self.switch("on")
+        self.switch(LIGHT, "on")
         self.see("On")
         self.browser.run(
             "const {bus_service: bus} = services;"
@@ -155,13 +127,13 @@ class TestLiveViews(LifecycleCase):
             "window.dispatchEvent(new Event('offline'));"
             "await gone;"
         )
-        self.switch("off")
+        self.switch(LIGHT, "off")
         self.wait_in_odoo("off")
         self.browser.run("await sleep(1000)")
         self.see("On")
         self.browser.run("window.dispatchEvent(new Event('online'))")
         self.see("Off")
-        self.switch("on")
+        self.switch(LIGHT, "on")
         self.see("On")
 
     def wait_in_odoo(self, state):

@@ -14,12 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg2
-from psycopg2.extras import Json
 
 from ...ha_client.backoff import Backoff
 from ...ha_client.buffer import Batch, LinkBuffer
 from ...ha_client.entity_filter import EntityFilter
-from . import heartbeat
+from . import heartbeat, status_sql
 from .ingest_sql import write_batch
 from .link_counts import LinkCounts
 from .link_history import LinkHistory
@@ -267,12 +266,12 @@ class IngestWriter(threading.Thread):
                 link.history.before_states(cr, batch)
                 unknown = write_batch(cr, link.instance_id, batch, link.entity_filter)
                 recorded = link.history.after_states(cr, batch, link.leaving)
-                _write_status(cr, link, batch)
+                status_sql.write_status(cr, link, batch)
                 if link.leaving:
                     link.counts.add(batch.counts, recorded)
                     link.counts.save(cr)
                 if link.backlog_told:
-                    _withdraw_backlog(cr, link)
+                    status_sql.withdraw_backlog(cr, link)
             self._written(link, batch, recorded)
             if unknown:
                 link.buffer.request_full()
@@ -365,7 +364,7 @@ class IngestWriter(threading.Thread):
                     heartbeat.write(cr, self.dbname, link.instance_id)
                     link.counts.save(cr)
                     if backlog >= BACKLOG_S:
-                        _tell_backlog(cr, link, backlog)
+                        status_sql.tell_backlog(cr, link, backlog)
                 link.beat_at = now
                 link.counts.saved()
                 link.backlog_told = link.backlog_told or backlog >= BACKLOG_S
@@ -401,80 +400,3 @@ def _log_lost(link: WriterLink) -> None:
             link.instance_id,
         )
     link.lost_at = now
-
-
-def _tell_backlog(cr, link: WriterLink, seconds: float) -> None:
-    """The link is up, but what is shown is not what Home Assistant has."""
-    dropped = link.buffer.dropped
-    params = {"pending": link.buffer.pending, "seconds": round(seconds)}
-    cr.execute(
-        "UPDATE ha_instance_status SET state = 'syncing', cause = %s,"
-        " params = %s WHERE instance_id = %s"
-        " AND (state = 'connected' OR cause IN ('backlog', 'overflow'))",
-        (
-            "overflow" if dropped else "backlog",
-            Json({**params, "dropped": dropped}),
-            link.instance_id,
-        ),
-    )
-
-
-def _withdraw_backlog(cr, link: WriterLink) -> None:
-    cr.execute(
-        "UPDATE ha_instance_status SET state = 'connected', cause = NULL,"
-        " params = NULL WHERE instance_id = %s AND cause IN ('backlog', 'overflow')",
-        (link.instance_id,),
-    )
-
-
-def _write_status(cr, link: WriterLink, batch: Batch) -> None:
-    for event in batch.events:
-        cr.execute(
-            "INSERT INTO ha_connection_event"
-            " (instance_id, date, kind, cause, params, create_uid, create_date)"
-            " VALUES (%s, to_timestamp(%s) AT TIME ZONE 'UTC', %s, %s, %s, 1,"
-            " now() AT TIME ZONE 'UTC')",
-            (link.instance_id, event.at, event.kind, event.cause, Json(event.params)),
-        )
-    if batch.config:
-        cr.execute(
-            "UPDATE ha_instance_status SET ha_version = %s, location_name = %s"
-            " WHERE instance_id = %s",
-            (
-                batch.config.get("version"),
-                batch.config.get("location_name"),
-                link.instance_id,
-            ),
-        )
-    report = batch.report
-    if not report:
-        return
-    verdict = link.verdict_fingerprint if report.state == "auth_failed" else None
-    error = None
-    if report.state in ("waiting", "auth_failed"):
-        error = Json({"cause": report.cause, "params": dict(report.params)})
-    cr.execute(
-        """
-        UPDATE ha_instance_status
-           SET state = %(state)s, cause = %(cause)s, params = %(params)s,
-               retry_at = to_timestamp(%(retry_at)s) AT TIME ZONE 'UTC',
-               auth_fingerprint = %(verdict)s,
-               connected_since = CASE WHEN %(state)s <> 'connected' THEN NULL
-                   ELSE coalesce(connected_since, now() AT TIME ZONE 'UTC') END,
-               last_error = coalesce(%(error)s, last_error),
-               connect_count = coalesce(connect_count, 0)
-                   + (%(state)s = 'connected'
-                       AND state IS DISTINCT FROM 'connected')::int,
-               write_date = now() AT TIME ZONE 'UTC'
-         WHERE instance_id = %(instance)s
-        """,
-        {
-            "state": report.state,
-            "cause": report.cause,
-            "error": error,
-            "params": Json(dict(report.params)),
-            "retry_at": report.retry_at,
-            "verdict": verdict,
-            "instance": link.instance_id,
-        },
-    )

@@ -1,7 +1,7 @@
 /* global Chart */
+import {AssetsLoadingError, loadBundle} from "@web/core/assets";
 import {Component, onWillUnmount, status, useEffect, useRef, useState} from "@odoo/owl";
 import {ConnectionLostError, RPCError} from "@web/core/network/rpc";
-import {AssetsLoadingError, loadBundle} from "@web/core/assets";
 import {
     colorStates,
     gapAreas,
