@@ -288,10 +288,6 @@ class LinkBuffer:
         """How many changes found no room in what waits here."""
         return self._counts.dropped
 
-    @property
-    def is_full(self) -> bool:
-        return self.dropped > 0
-
     # What the writer calls ------------------------------------------------
 
     def recall(self, entity_ids) -> list[Change]:

@@ -58,6 +58,10 @@ class RegistryFeed:
         """When :meth:`fetch` shall be called; not while a fetch is under way."""
         return None if self._fetching else self._dirty.due
 
+    def forget(self) -> None:
+        """The session is over: let go of all entries."""
+        self._entries, self._fetching = {}, {}
+
     def restart(self, now: float) -> None:
         """All lists have to be fetched anew, also those on their way."""
         self.complete = self._fetching_all = False

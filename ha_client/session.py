@@ -14,9 +14,10 @@ from typing import Any, NoReturn, Protocol
 from . import causes
 from .connection import HaConnection
 from .const import (
-    BEHIND_S,
     COMMAND_TIMEOUT,
     CONFIG_POLL_INTERVAL,
+    LAG_LIMIT_S,
+    PROBE_BEHIND_S,
     REGISTRY_POLL_INTERVAL,
     RELIEF_S,
     STATE_RUNNING,
@@ -62,10 +63,6 @@ class LinkSink(Protocol):
     def on_alive(self) -> None:
         """Something arrived; at most once per frame."""
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it has no room for every change that it is told."""
-
 
 def is_running(config: dict[str, Any]) -> bool:
     """Whether what Home Assistant shows is all there is.
@@ -97,6 +94,7 @@ class LinkSession:
         self._synced = False
         self._subscription: int | None = None  # subscribe_entities' id
         self._has_snapshot = False
+        self._probe: tuple[int, float] | None = None  # a ping: its id, when sent
         # While states are not asked for: the newest that we have heard of …
         self._missed_since: float | None = None
         self._resume_at: float | None = None  # … and when we go on
@@ -117,6 +115,20 @@ class LinkSession:
             self._follow(canceller)
         finally:
             self.calls.end()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let go of all that was learned.
+
+        Handlers refer to the session and it to them: Python would keep a home's
+        states and registries, of one connection after the other, until its next
+        full collection.
+        """
+        self._events.clear()
+        self._results.clear()
+        self._held = None
+        self._decoder = StateDecoder()
+        self._registries.forget()
 
     @property
     def synced(self) -> bool:
@@ -144,7 +156,7 @@ class LinkSession:
                 self._sink.on_alive()
                 for message in messages:
                     self._dispatch(message)
-                self._relieve()
+                self._keep_up(now)
             elif liveness.progressed(received):
                 liveness.alive(now, received)
                 self._sink.on_alive()
@@ -170,7 +182,10 @@ class LinkSession:
             self._results.pop(message_id)[2](message)
         elif kind == "result" and self.calls.answer(message_id, message):
             return
-        elif kind != "pong":
+        elif kind == "pong":
+            if self._probe is not None and message_id == self._probe[0]:
+                self._probe = None
+        else:
             _logger.debug("unexpected message: type %s id %s", kind, message_id)
 
     def _request(self, command: str, handler: Handler, **payload: Any) -> int:
@@ -310,16 +325,22 @@ class LinkSession:
 
     # --- more states than can be received
 
-    def _relieve(self) -> None:
-        """Ask for no states for a while when more come than we can take.
+    def _keep_up(self, now: float) -> None:
+        """Find out how late what we read is; ask for no states when it is too late.
 
         Home Assistant cuts who leaves too much waiting (4,096 messages at once, or
-        1,024 for 5 s). What changed meanwhile comes with the next snapshot.
+        1,024 for 5 s). Its answer to a ping queues behind all of that.
         """
         if not self._synced or not self._has_snapshot:
             return
-        if self._connection.behind < BEHIND_S or not self._sink.is_full:
-            return
+        if self._probe is not None:
+            if now - self._probe[1] > LAG_LIMIT_S:
+                self._pause_states()
+        elif self._connection.behind > PROBE_BEHIND_S:
+            self._probe = self._connection.send_command("ping"), now
+
+    def _pause_states(self) -> None:
+        """What changes from now on comes with the snapshot after the pause."""
         subscription = self._subscription
         self._has_snapshot = False
         self._missed_since = self._decoder.newest

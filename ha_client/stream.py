@@ -108,6 +108,10 @@ class Stream:
     def close(self) -> None:
         self._canceller.register(None)
         self._sock.close()
+        # websocket-client's objects refer to each other and to this one: they stay
+        # until Python's next full collection.
+        self._view = memoryview(b"")
+        self._buffer = bytearray()
 
     # ---
 

@@ -20,8 +20,6 @@ ROOT = Path(__file__).resolve().parents[2]
 class Drop:
     """A sink that counts, and takes whatever else a session tells."""
 
-    is_full = False
-
     def __init__(self, expected):
         self.expected, self.count = expected, 0
         self.began = self.cpu = None

@@ -66,7 +66,6 @@ class Recorder:
         self.states = {}
         self.synced = 0
         self.alive = 0
-        self.is_full = False
         self.missed = []
 
     def on_config(self, config):

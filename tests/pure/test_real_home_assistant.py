@@ -127,17 +127,17 @@ def test_following_is_the_truth(hass, run):
 
 
 def test_states_not_asked_for_come_with_the_next_picture(hass, run, monkeypatch):
-    monkeypatch.setattr(session_module, "BEHIND_S", 0.0)
+    monkeypatch.setattr(session_module, "PROBE_BEHIND_S", -1.0)
     monkeypatch.setattr(session_module, "RELIEF_S", 0.3)
     sink = Recorder()
     session = run(sink)
     session.wait_synced()
     hass.set_state("sensor.gone", "1")
     eventually(lambda: sink.state("sensor.gone") == "1")
-    sink.is_full = True
+    monkeypatch.setattr(session_module, "LAG_LIMIT_S", 0.0)
     hass.set_state("sensor.skipped", "0")
     eventually(lambda: sink.missed)
-    sink.is_full = False
+    monkeypatch.setattr(session_module, "LAG_LIMIT_S", 0.5)
     for number in range(20):
         hass.set_state("sensor.skipped", str(number))
     hass.api("DELETE", "/api/states/sensor.gone")

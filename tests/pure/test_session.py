@@ -1,5 +1,6 @@
 """A session against the fake: order, starting, following, renames, liveness."""
 
+import gc
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from fake_ha import text_frame
 from ha_client import session as session_module
 from ha_client import timing
 from ha_client.exceptions import Cancelled, ConnectionLost, ProtocolError
+from ha_client.model import EntityState, RegistryEntity
 from ha_client.registries import ENTRIES_COMMAND, REGISTRIES
 from ha_client.registry_feed import MAX_ENTRIES
 from helpers import GENEROUS, Recorder, RunningSession, config_for, eventually
@@ -339,13 +341,11 @@ class SlowRecorder(Recorder):
         time.sleep(self.delay)
 
 
-def flood(home, run, monkeypatch, is_full):
-    monkeypatch.setattr(session_module, "BEHIND_S", 0.05)
-    monkeypatch.setattr(session_module, "RELIEF_S", 0.2)
+def flood(home, run, delay):
     sink = SlowRecorder()
     session = run(sink=sink)
     session.wait_synced()
-    sink.delay, sink.is_full = 0.001, is_full
+    sink.delay = delay
     for number in range(40):  # frames
         home.set_states([("sensor.lone", f"{number}.{n}") for n in range(50)])
     home.set_states([(f"sensor.n{n}", "1") for n in range(50)])
@@ -358,9 +358,10 @@ def flood(home, run, monkeypatch, is_full):
 
 
 def test_who_cannot_take_more_asks_for_less(home, run, monkeypatch):
-    sink = flood(home, run, monkeypatch, is_full=True)
-    assert home.commands["unsubscribe_events"] >= 1
+    monkeypatch.setattr(session_module, "RELIEF_S", 0.2)
+    sink = flood(home, run, delay=0.001)
     unsubscribed = home.commands["unsubscribe_events"]
+    assert unsubscribed >= 1
     assert home.commands["subscribe_entities"] == unsubscribed + 1
     assert len(sink.missed) == unsubscribed
     assert all(0 < since <= until for since, until in sink.missed)
@@ -368,11 +369,40 @@ def test_who_cannot_take_more_asks_for_less(home, run, monkeypatch):
     assert sink.synced == home.total_connections == 1, "the link stays"
 
 
-def test_who_has_room_takes_everything(home, run, monkeypatch):
-    sink = flood(home, run, monkeypatch, is_full=False)
+def test_who_is_late_for_a_moment_takes_everything(home, run, monkeypatch):
+    monkeypatch.setattr(session_module, "LAG_LIMIT_S", GENEROUS)
+    sink = flood(home, run, delay=0.0005)
+    assert home.commands["ping"] >= 1, "not late at all"
     assert home.commands["subscribe_entities"] == 1
     assert sink.calls.count("states") >= 2000
     assert sink.missed == []
+
+
+def test_a_session_that_ends_leaves_nothing_behind(home, run):
+    """No home's states wait for Python's next full collection."""
+
+    def count():
+        kinds = (EntityState, RegistryEntity)
+        return sum(type(thing) in kinds for thing in gc.get_objects())
+
+    for number in range(500):
+        row = {"id": f"n{number}", "entity_id": f"light.n{number}"}
+        home.update_registry("entity", row)
+        home.add_entity(f"light.n{number}", "off")
+    gc.collect()
+    gc.disable()
+    try:
+        before = count()
+        session = run()
+        session.wait_synced()
+        assert count() > before + 500
+        home.drop_connections()
+        session.wait_end()
+        session.sink.states.clear()
+        session.sink.registries.clear()
+        assert count() <= before
+    finally:
+        gc.enable()
 
 
 # --- liveness
