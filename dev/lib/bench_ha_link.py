@@ -100,6 +100,8 @@ class Link:
             return await self.ws.send_json({"id": number, "type": "pong"})
         if kind == "subscribe_entities":
             await self._result(number, None)
+            # What has been taken since the last change does not wait any more.
+            self._unsent = self.pending()
             # No await between the picture and the first change after it.
             snapshot = generator.snapshot()
             self.subscription = number
