@@ -1,13 +1,8 @@
 """What goes wrong is shown truly, heals by itself, and is logged once."""
 
 import os
-import pwd
-import shutil
 import signal
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import psycopg2
 
@@ -22,6 +17,7 @@ from .common import (
     wait_until,
 )
 from .fake_ha import FakeHomeAssistant
+from .own_postgres import USER, OwnPostgres
 
 # The promises (10, 40 and 15 s) with a margin for a busy machine.
 SHOWN_LIMIT_S = 25
@@ -384,77 +380,22 @@ class TestDatabaseFaults(FaultCase):
 class TestPostgresRestart(FaultCase):
     """On a PostgreSQL of the test's own, because the others go on working."""
 
-    def setUp(self):
-        super().setUp()
-        self.folder = Path(tempfile.mkdtemp(prefix="oha-pg-", dir="/tmp"))
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        self.account = []
-        if os.getuid() == 0:
-            # PostgreSQL refuses to run as root.
-            shutil.chown(self.folder, "nobody")
-            self.account = [
-                "setpriv",
-                "--reuid=nobody",
-                "--clear-groups",
-                f"--regid={pwd.getpwnam('nobody').pw_gid}",
-                "--inh-caps=+dac_override",
-                "--ambient-caps=+dac_override",
-                "--securebits=+no_setuid_fixup",
-            ]
-        data = self.folder / "data"
-        self.run_postgres("initdb", "-D", data, "-U", "odoo", "-A", "trust", "-N")
-        with (data / "postgresql.conf").open("a") as conf:
-            conf.write(
-                f"listen_addresses = ''\nfsync = off\n"
-                f"unix_socket_directories = '{self.folder}'\n"
-            )
-        self.control("start")
-        self.addCleanup(self.control, "stop")
-        template = require_environment(TEMPLATE_VARIABLE)
-        self.address = ["-h", str(self.folder), "-U", "odoo"]
-        subprocess.run(["createdb", *self.address, "restarted"], check=True)
-        dump = subprocess.Popen(["pg_dump", template], stdout=subprocess.PIPE)
-        subprocess.run(
-            ["psql", *self.address, "-q", "-o", os.devnull, "restarted"],
-            stdin=dump.stdout,
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
-        self.assertEqual(dump.wait(), 0)
-        self.db = RemoteDatabase("restarted", str(self.folder))
-
-    def run_postgres(self, program, *arguments):
-        program = shutil.which(program)
-        subprocess.run(
-            [*self.account, program, *map(str, arguments)],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-        )
-
-    def control(self, action):
-        log = self.folder / "data" / "server.log"
-        arguments = ["-D", self.folder / "data", "-w", "-l", log]
-        if action != "start":
-            arguments += ["-m", "immediate"]
-        self.run_postgres("pg_ctl", *arguments, action)
-
     def test_restart_of_postgres(self):
+        postgres = self.enterContext(OwnPostgres())
+        postgres.clone(require_environment(TEMPLATE_VARIABLE), "restarted")
+        self.db = RemoteDatabase("restarted", str(postgres.folder))
         self.id = self.add_instance(self.db, self.ha)
-        self.odoo = self.server(
-            "-d", "restarted", f"--db_host={self.folder}", "--db_user=odoo"
-        )
+        self.odoo = self.server("-d", self.db.name, *postgres.options)
         self.wait_state(self.db, self.id, "connected")
-        self.control("stop")
+        postgres.stop()
         self.ha.set_state("light.kitchen", "on")
         wait_until(lambda: not self.ha.connections, 30, "the end of the link")
         time.sleep(5)
         self.assertLess(len(self.lines_with("Lost the supervision")), 12)
-        self.control("start")
+        postgres.start()
         self.wait_state(self.db, self.id, "connected")
         self.assertAgrees()
-        self.control("restart")
+        postgres.restart()
         wait_until(lambda: self.ha.total_connections >= 3)
         self.wait_state(self.db, self.id, "connected")
         self.ha.set_state("light.kitchen", "off")
@@ -470,4 +411,4 @@ class RemoteDatabase(Database):
         self.host = host
 
     def connect(self):
-        return psycopg2.connect(dbname=self.name, host=self.host, user="odoo")
+        return psycopg2.connect(dbname=self.name, host=self.host, user=USER)
