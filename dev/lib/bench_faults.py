@@ -123,8 +123,13 @@ def _of_the_link(scene, quick):
     id_ = scene.add(sql, ha.url, ha.token)
     server = scene.server(sql, "--workers=0", *loading("oha_fault_injection"))
     server.log_in()
+    scene.wait_connected(sql)
     most = 0
     for fault in FAULTS:
+        # A new thread: it waits for its next attempt as after a first failure.
+        total = ha.total_connections
+        server.call("ha.instance", "action_restart_websocket", [id_])
+        wait_until(lambda n=total: ha.total_connections > n, LIMIT_S, "a restart")
         scene.wait_connected(sql)
         before = len(_told(server))
         told = fault.state, fault.cause
