@@ -192,6 +192,7 @@ class TestHomeAssistantFaults(FaultCase):
         events = self.db.value("SELECT count(*) FROM ha_connection_event")
         self.assertLess(events, 2 * self.ha.total_connections + 5)
         self.assertLess(self.ha.total_connections, 30, "no backoff")
+        self.assertLess(len(self.lines_with("is down")), 5)
 
 
 @tagged("post_install", "-at_install")

@@ -23,7 +23,7 @@ from bench_stage import Sql, wait_until
 from own_postgres import USER, OwnPostgres
 
 # The log tells of a fault, and of its end, not of every attempt.
-MOST_LINES = 4
+MOST_LINES = 5
 SHOWN = "SELECT 1 FROM ha_instance_status WHERE state = %s AND cause = %s"
 AGREES = "SELECT 1 FROM ha_entity_state WHERE state = %s"
 

@@ -21,6 +21,7 @@ from ...ha_client.exceptions import (
 )
 from ...ha_client.session import LinkSession
 from ...ha_client.transport import Canceller
+from .link_news import LinkNews
 from .thread_tools import prepare_thread
 
 _logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class HassWebSocketService(threading.Thread):
         self._buffer: LinkBuffer = buffer
         self._canceller = Canceller()
         self._backoff = Backoff()
-        self._failures = 0  # since the link was complete
+        self._news = LinkNews()
         self._ha_version = ""
         self._session: LinkSession | None = None
 
@@ -143,55 +144,64 @@ class HassWebSocketService(threading.Thread):
                     return STOPPED
 
     def _connect_and_follow(self) -> None:
-        if not self._failures:
+        if not self._news.failures:
             self._buffer.report("connecting")
         connection = HaConnection(self._config, self._canceller)
         try:
             connection.open(timeout=const.CONNECT_TIMEOUT)
             self._ha_version = connection.authenticate(timeout=const.CONNECT_TIMEOUT)
             self._buffer.report("syncing")
-            if not self._failures:
-                self._tell_connected()
+            if not self._news.failures:
+                self._tell_connected(0)
             self._backoff.healthy()
-            self._session = LinkSession(connection, _Sink(self._buffer, self._synced))
+            self._session = LinkSession(connection, _Sink(self))
             self._session.run(self._canceller)
         finally:
             self._session = None
             self._buffer.disconnected()
             connection.close()
 
-    def _synced(self) -> None:
-        # An outage is over now, and not before: Home Assistant may greet us and then
-        # hang up, again and again, as it does while it starts.
-        if self._failures:
-            self._tell_connected()
-            self._failures = 0
+    def complete(self) -> None:
+        """Everything was delivered."""
+        self._buffer.on_synced()
+        failures = self._news.failures
+        if self._news.complete():
+            self._tell_connected(failures)
 
-    def _tell_connected(self) -> None:
+    def alive(self) -> None:
+        """Something was received."""
+        self._buffer.on_alive()
+        if self._news.alive():
+            self._tell_connected(0)
+
+    def _tell_connected(self, failures: int) -> None:
         _logger.info(
             "Connected to Home Assistant %s for instance %s%s. instance_id=%s",
             self._ha_version,
             self.instance_name,
-            f" after {self._failures} failed attempts" if self._failures else "",
+            f" after {failures} failed attempts" if failures else "",
             self.instance_id,
         )
         self._buffer.event("connect", params={"ha_version": self._ha_version})
 
     def _pause_after(self, error: HaError) -> bool:
         """Report a failure and wait for the next attempt; True when stopped."""
-        self._failures += 1
+        is_news = self._news.failed()
         delay = self._backoff.next_delay()
         retry_at = time.time() + delay
         self._buffer.report("waiting", error.cause, error.params, retry_at)
-        # An outage is worth one line in each log, not one per attempt.
-        if self._failures == 1:
+        if is_news:
             self._buffer.event("disconnect", error.cause, error.params)
+        more = ""
+        if is_news and self._news.is_last:
+            more = " It fails again and again: told again when it has stayed up."
         _logger.log(
-            logging.WARNING if self._failures == 1 else logging.DEBUG,
-            "Link of instance %s is down: %s. Trying again in %.1f s. instance_id=%s",
+            logging.WARNING if is_news else logging.DEBUG,
+            "Link of instance %s is down: %s. Trying again in %.1f s.%s instance_id=%s",
             self.instance_name,
             error,
             delay,
+            more,
             self.instance_id,
         )
         return self._canceller.wait(delay)
@@ -209,15 +219,12 @@ class HassWebSocketService(threading.Thread):
 
 
 class _Sink:
-    """The buffer, and a call of ``synced`` whenever the link is complete."""
+    """The buffer, except for what the link itself wants to know."""
 
-    def __init__(self, buffer: LinkBuffer, synced):
-        self._buffer = buffer
-        self._synced = synced
+    def __init__(self, service: HassWebSocketService):
+        self._buffer = service._buffer
+        self.on_synced = service.complete
+        self.on_alive = service.alive
 
     def __getattr__(self, name):
         return getattr(self._buffer, name)
-
-    def on_synced(self) -> None:
-        self._buffer.on_synced()
-        self._synced()
