@@ -135,24 +135,29 @@ def _reloads(scene, quick):
         (module / "__manifest__.py").write_text("{'name': 'Watched'}")
         addons = f"--addons-path={folder},{DEV}/addons"
         server = scene.server(sql, f"--workers={workers}", "--dev=reload", addons)
-        times = range(1 if quick else 3)
-        found = [_reload(scene, ha, sql, server, module / f"n{n}.py") for n in times]
+        found = []
+        for number in range(1, 2 if quick else 4):
+            _wait_watcher(server, number)
+            found.append(_reload(scene, ha, sql, module / f"n{number}.py"))
         expect(ha.most_connections == 1, "two connections at once")
         expect(1006 not in ha.close_codes, "a connection was not closed properly")
         yield f"changed code, --dev=reload, {what}: without a link for", found, ""
         scene.end(server)
 
 
-def _reload(scene, ha, sql, server, path):
-    """Write a file of code; seconds without a link until the next execution's is up."""
-    scene.wait_connected(sql)
-    total = ha.total_connections  # one for each execution so far
-    closed = len(ha.close_codes)
+def _wait_watcher(server, number):
+    """Until the ``number``-th execution of a server looks for changes."""
     wait_until(
-        lambda: server.log.read_text().count("AutoReload watcher running") == total,
+        lambda: server.log.read_text().count("AutoReload watcher running") >= number,
         LIMIT_S,
         "the watcher",
     )
+
+
+def _reload(scene, ha, sql, path):
+    """Write a file of code; seconds without a link until the next execution's is up."""
+    scene.wait_connected(sql)
+    total, closed = ha.total_connections, len(ha.close_codes)
     path.write_text("answer = 42\n")
     wait_until(lambda: len(ha.close_codes) > closed, LIMIT_S, "a reload", POLL_S)
     clock = Clock()
