@@ -250,6 +250,23 @@ class LifecycleCase(BaseCase):
         addons = ",".join([f"{ADDON}/tests/addons", *config["addons_path"]])
         return [f"--addons-path={addons}", f"--load=base,rpc,web,{helper}"]
 
+    def watched_code(self):
+        """Options for a server that reloads changed code, and how to change some.
+
+        :return: the options, and a function that writes a file of an addon
+        """
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        module = folder / "oha_watched"
+        module.mkdir()
+        (module / "__init__.py").touch()
+        (module / "__manifest__.py").write_text("{'name': 'Watched'}")
+        addons = ",".join([str(folder), *config["addons_path"]])
+
+        def change():
+            (module / "changed.py").write_text("answer = 42\n")
+
+        return ["--dev=reload", f"--addons-path={addons}"], change
+
     def role_of_its_own(self) -> str:
         """A role for a server without ``-d``, which works on all its databases.
 

@@ -2,15 +2,12 @@
 
 import signal
 import socket
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import psutil
 
 from odoo.tests import tagged
-from odoo.tools import config
 
 from .common import BlackHole, LifecycleCase, run_as_admin, wait_until
 from .fake_ha import FakeHomeAssistant
@@ -238,23 +235,11 @@ class TestOneProcess(LifecycleCase):
     def test_reload_by_changed_code(self):
         database = self.database()
         instance_id = self.add_instance(database, self.ha)
-        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        module = folder / "oha_watched"
-        module.mkdir()
-        (module / "__init__.py").touch()
-        (module / "__manifest__.py").write_text("{'name': 'Watched'}")
-        paths = ",".join([str(folder), *config["addons_path"]])
-        server = self.server(
-            "-d", database.name, "--dev=reload", f"--addons-path={paths}"
-        )
+        options, change = self.watched_code()
+        server = self.server("-d", database.name, *options)
         self.wait_state(database, instance_id, "connected")
         server.wait_log("AutoReload watcher running")
-        self.assertReloads(
-            server,
-            database,
-            instance_id,
-            lambda: (module / "changed.py").write_text("answer = 42\n"),
-        )
+        self.assertReloads(server, database, instance_id, change)
 
     def test_threads_are_as_documented(self):
         database = self.database()

@@ -126,7 +126,8 @@ class TestRealHomeAssistantFaults(LifecycleCase):
             time.monotonic() - started,
         )
         self.assertAgrees()
-        # Not one line per attempt. While Home Assistant starts, it may hang up again.
+        # Not one line per attempt, nor for each time that Home Assistant hangs up again
+        # while it starts.
         told = [line for line in self.lines_with(" WARNING ") if "instance_id=" in line]
         self.assertTrue(0 < len(told) < 5, told)
         self.assertEqual(len(self.lines_with("is down")), 1)

@@ -242,19 +242,36 @@ class TestPrefork(PreforkCase):
             server.wait(10)
         self.assertIn("Forced shutdown.", server.log)
 
-    def test_reload_on_sighup(self):
-        database, instance_id, server = self.start()
-        master = server.process.pid
-        connections = self.ha.total_connections
-        server.signal(signal.SIGHUP)
+    def assertReloads(self, server, database, instance_id, reload):
+        """The master executes itself anew, and its new workers take over."""
+        self.addCleanup(self.kill_family_of, server)
+        master, connections = server.process.pid, self.ha.total_connections
+        old, _role = self.owner(database)
+        reload()
         wait_until(
             lambda: self.ha.total_connections > connections, 30, "a new connection"
         )
         self.wait_state(database, instance_id, "connected")
         self.assertLinkAgrees(database)
+        wait_until(lambda: not psutil.pid_exists(old), 30, "the old worker's end")
+        self.assertEqual(server.process.pid, master)
+        self.assertIsNone(server.process.poll())
+        self.assertEqual(len(self.ha.connections), 1)
         self.assertEqual(self.ha.most_connections, 1)
-        self.addCleanup(self.kill_family_of, server)
-        self.assertTrue(master)
+        self.assertNotIn(1006, self.ha.close_codes)
+
+    def test_reload_on_sighup(self):
+        database, instance_id, server = self.start()
+        self.assertReloads(
+            server, database, instance_id, lambda: server.signal(signal.SIGHUP)
+        )
+
+    def test_reload_by_changed_code(self):
+        options, change = self.watched_code()
+        database, instance_id, server = self.start(*options)
+        server.wait_log("AutoReload watcher running")
+        self.assertReloads(server, database, instance_id, change)
+        self.assertIn("autoreload activated", server.log)
 
     def kill_family_of(self, server):
         """After a reload the master is another process, in the same session."""

@@ -9,6 +9,8 @@ import sys
 import time
 
 import bench_edits
+import bench_ends
+import bench_faults
 import bench_idle
 import bench_load
 import bench_overload
@@ -42,6 +44,8 @@ SCENARIOS = {
     "edits": bench_edits.edits,
     "idle": bench_idle.idle,
     "supervision": bench_supervision.supervision,
+    "ends": bench_ends.ends,
+    "faults": bench_faults.faults,
     "real": bench_real.real,
     "reading": bench_reading.reading,
 }

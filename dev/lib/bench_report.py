@@ -22,8 +22,10 @@ def rows(results):
         ("overload", _overload("{sent_per_s} changes/s for {seconds} s")),
         ("edits", _edits),
         ("idle", _idle),
-        ("supervision", _supervision),
-        ("reading", _reading),
+        ("supervision", _lines),
+        ("ends", _lines),
+        ("faults", _lines),
+        ("reading", _lines),
         ("real", _real),
     ):
         if name in results:
@@ -169,11 +171,7 @@ def _idle(r):
 _IDLE_AIMS = {"50": "≤ 10 %", "http_worker": "≤ 0.1 %"}
 
 
-def _supervision(r):
-    return [tuple(line) for line in r["lines"]]
-
-
-def _reading(r):
+def _lines(r):
     return [tuple(line) for line in r["lines"]]
 
 

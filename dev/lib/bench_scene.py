@@ -1,4 +1,4 @@
-"""Databases, servers and Home Assistants for the bench of supervision.
+"""What the scenarios about supervision share: parts, databases, servers, peers.
 
 The Home Assistants are the tests' own, in the bench's process: what is measured is
 who connects when, not how much passes.
@@ -6,10 +6,11 @@ who connects when, not how much passes.
 
 import contextlib
 import sys
+import threading
 import time
 
-from bench_stage import Sql, wait_until
-from databases import ROOT, drop
+from bench_stage import BenchError, Sql, say, wait_until
+from databases import DEV, ROOT, drop
 
 sys.path.insert(0, str(ROOT / "tests"))
 from fake_ha import FakeHomeAssistant  # noqa: E402
@@ -22,6 +23,37 @@ OWNED = """
     JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
    WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted
 """
+
+
+def run_parts(run, parts):
+    """A scenario's result: lines of (what, figure, promise).
+
+    :param parts: generators of such lines, each with a scene of its own; figures
+        are texts, or lists of seconds
+    """
+    run.close_bed()
+    lines = []
+    for part in parts:
+        with Scene(run) as scene:
+            for what, figure, promise in part(scene, run.quick):
+                if not isinstance(figure, str):
+                    figure = _text(figure)
+                lines.append((what, figure, promise))
+                say(f"{what}: {figure}")
+    return {"lines": lines}
+
+
+def _text(seconds):
+    """Several measurements as their median and the longest."""
+    found = sorted(seconds)
+    if len(found) == 1:
+        return f"{found[0]:.2f} s"
+    return f"{found[len(found) // 2]:.2f} s, at most {found[-1]:.2f} s"
+
+
+def expect(condition, text):
+    if not condition:
+        raise BenchError(text)
 
 
 class Scene:
@@ -56,8 +88,8 @@ class Scene:
         self._stack.callback(sql.close)
         return sql
 
-    def server(self, sql, *arguments, preload=True):
-        server = self.stage.start_odoo(sql.name, *arguments, preload=preload)
+    def server(self, sql, *arguments, **options):
+        server = self.stage.start_odoo(sql.name, *arguments, **options)
         self.servers.append(server)
         return server
 
@@ -107,3 +139,34 @@ class Clock:
 
     def read(self):
         return time.monotonic() - self._began
+
+
+@contextlib.contextmanager
+def repeating(action, pause):
+    """Do something again and again, in a thread, inside ``with``."""
+    ended = threading.Event()
+
+    def repeat():
+        while not ended.wait(pause):
+            action()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def loading(helper):
+    """Options for a server that loads one of ``tests/addons`` from its start."""
+    addons = f"{ROOT}/tests/addons,{DEV}/addons"
+    return [f"--addons-path={addons}", f"--load=base,rpc,web,{helper}"]
+
+
+def ask_cron(sql):
+    """Let Odoo's cron look for jobs now, instead of within a minute."""
+    admin = Sql("postgres")
+    admin.rows("SELECT pg_notify('cron_trigger', %s)", (sql.name,))
+    admin.close()

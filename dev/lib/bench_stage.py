@@ -117,9 +117,10 @@ class Odoo:
     """A real Odoo server on one database; RPC to it as the web client calls.
 
     :param preload: whether the server is told of the database when it starts
+    :param env: more environment variables
     """
 
-    def __init__(self, database, *arguments, preload=True):
+    def __init__(self, database, *arguments, preload=True, env=None):
         self.database = database
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -137,6 +138,7 @@ class Odoo:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
                 start_new_session=True,
             )
         self.pid = self.process.pid
@@ -222,9 +224,9 @@ class Stage:
         server.log_in()
         return server
 
-    def start_odoo(self, database, *arguments, preload=True):
+    def start_odoo(self, database, *arguments, **options):
         """A server that nobody has visited yet."""
-        return self.keep(Odoo(database, *arguments, preload=preload))
+        return self.keep(Odoo(database, *arguments, **options))
 
     def start_floor(self, *arguments):
         """A process of bench_floor.py; its stdout is a pipe of JSON lines."""
@@ -272,11 +274,14 @@ def drop_leftovers():
 
 
 class Sql:
-    """A connection of the bench's own, autocommit; not counted as load."""
+    """A connection of the bench's own, autocommit; not counted as load.
 
-    def __init__(self, database):
+    :param address: psycopg2's parameters for another server than the usual one
+    """
+
+    def __init__(self, database, **address):
         self.name = database
-        self.connection = psycopg2.connect(dbname=database)
+        self.connection = psycopg2.connect(dbname=database, **address)
         self.connection.autocommit = True
         self.pid = self.connection.info.backend_pid
 

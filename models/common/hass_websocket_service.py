@@ -21,6 +21,7 @@ from ...ha_client.exceptions import (
 )
 from ...ha_client.session import LinkSession
 from ...ha_client.transport import Canceller
+from .link_news import LinkNews
 from .thread_tools import prepare_thread
 
 _logger = logging.getLogger(__name__)
@@ -39,9 +40,15 @@ class HassWebSocketService(threading.Thread):
     :param name: the instance's name, for the log
     :param config: where to connect and with which token
     :param buffer: takes what is received and the link's condition
+    :param known_error: ``error`` of the thread before this one, not to be told again
+
+    ``error``: the bug that has ended the thread, as text, and ``is_repeating`` that
+    the one before it soon ended by the same.
     """
 
-    def __init__(self, dbname, instance_id, name, config: LinkConfig, buffer):
+    def __init__(
+        self, dbname, instance_id, name, config: LinkConfig, buffer, known_error=None
+    ):
         super().__init__(
             name=f"HomeAssistantWebSocket-{dbname}-Instance-{instance_id}",
             daemon=False,
@@ -50,11 +57,15 @@ class HassWebSocketService(threading.Thread):
         self.instance_id = instance_id
         self.instance_name = name
         self.outcome = None
+        self.error: str | None = None
+        self.is_repeating = False
+        self._known_error = known_error
         self._config = config
         self._buffer: LinkBuffer = buffer
         self._canceller = Canceller()
         self._backoff = Backoff()
-        self._failures = 0
+        self._news = LinkNews()
+        self._ha_version = ""
         self._session: LinkSession | None = None
 
     @property
@@ -92,21 +103,31 @@ class HassWebSocketService(threading.Thread):
 
     def run(self):
         prepare_thread()
+        began = time.monotonic()
         try:
             self.outcome = self._keep_connected()
         except Exception as error:
             # A bug of ours: the monitor starts the thread anew, after a pause.
-            _logger.exception(
-                "WebSocket thread of instance %s crashed. instance_id=%s",
-                self.instance_name,
-                self.instance_id,
-            )
-            self._buffer.disconnected()
-            self._buffer.report("waiting", "crashed", {"detail": repr(error)})
-            self._buffer.event("disconnect", "crashed", {"detail": repr(error)})
+            lived = time.monotonic() - began
+            self._crashed(error, lived < const.BACKOFF_RESET_AFTER)
             self.outcome = CRASHED
         finally:
             self._canceller.close()
+
+    def _crashed(self, error: Exception, soon: bool) -> None:
+        self.error = repr(error)
+        self.is_repeating = soon and self.error == self._known_error
+        _logger.log(
+            logging.DEBUG if self.is_repeating else logging.ERROR,
+            "WebSocket thread of instance %s crashed. instance_id=%s",
+            self.instance_name,
+            self.instance_id,
+            exc_info=True,
+        )
+        self._buffer.disconnected()
+        self._buffer.report("waiting", "crashed", {"detail": self.error})
+        if not self.is_repeating:
+            self._buffer.event("disconnect", "crashed", {"detail": self.error})
 
     def _keep_connected(self) -> str:
         self._buffer.event("start")
@@ -123,45 +144,64 @@ class HassWebSocketService(threading.Thread):
                     return STOPPED
 
     def _connect_and_follow(self) -> None:
-        if not self._failures:
+        if not self._news.failures:
             self._buffer.report("connecting")
         connection = HaConnection(self._config, self._canceller)
         try:
             connection.open(timeout=const.CONNECT_TIMEOUT)
-            version = connection.authenticate(timeout=const.CONNECT_TIMEOUT)
-            _logger.info(
-                "Connected to Home Assistant %s for instance %s%s. instance_id=%s",
-                version,
-                self.instance_name,
-                f" after {self._failures} failed attempts" if self._failures else "",
-                self.instance_id,
-            )
+            self._ha_version = connection.authenticate(timeout=const.CONNECT_TIMEOUT)
             self._buffer.report("syncing")
-            self._buffer.event("connect", params={"ha_version": version})
-            self._failures = 0
+            if not self._news.failures:
+                self._tell_connected(0)
             self._backoff.healthy()
-            self._session = LinkSession(connection, self._buffer)
+            self._session = LinkSession(connection, _Sink(self))
             self._session.run(self._canceller)
         finally:
             self._session = None
             self._buffer.disconnected()
             connection.close()
 
+    def complete(self) -> None:
+        """Everything was delivered."""
+        self._buffer.on_synced()
+        failures = self._news.failures
+        if self._news.complete():
+            self._tell_connected(failures)
+
+    def alive(self) -> None:
+        """Something was received."""
+        self._buffer.on_alive()
+        if self._news.alive():
+            self._tell_connected(0)
+
+    def _tell_connected(self, failures: int) -> None:
+        _logger.info(
+            "Connected to Home Assistant %s for instance %s%s. instance_id=%s",
+            self._ha_version,
+            self.instance_name,
+            f" after {failures} failed attempts" if failures else "",
+            self.instance_id,
+        )
+        self._buffer.event("connect", params={"ha_version": self._ha_version})
+
     def _pause_after(self, error: HaError) -> bool:
         """Report a failure and wait for the next attempt; True when stopped."""
-        self._failures += 1
+        is_news = self._news.failed()
         delay = self._backoff.next_delay()
         retry_at = time.time() + delay
         self._buffer.report("waiting", error.cause, error.params, retry_at)
-        # An outage is worth one line in each log, not one per attempt.
-        if self._failures == 1:
+        if is_news:
             self._buffer.event("disconnect", error.cause, error.params)
+        more = ""
+        if is_news and self._news.is_last:
+            more = " It fails again and again: told again when it has stayed up."
         _logger.log(
-            logging.WARNING if self._failures == 1 else logging.DEBUG,
-            "Link of instance %s is down: %s. Trying again in %.1f s. instance_id=%s",
+            logging.WARNING if is_news else logging.DEBUG,
+            "Link of instance %s is down: %s. Trying again in %.1f s.%s instance_id=%s",
             self.instance_name,
             error,
             delay,
+            more,
             self.instance_id,
         )
         return self._canceller.wait(delay)
@@ -176,3 +216,15 @@ class HassWebSocketService(threading.Thread):
         )
         self._buffer.report("auth_failed", error.cause, error.params)
         self._buffer.event("auth_failed", error.cause, error.params)
+
+
+class _Sink:
+    """The buffer, except for what the link itself wants to know."""
+
+    def __init__(self, service: HassWebSocketService):
+        self._buffer = service._buffer
+        self.on_synced = service.complete
+        self.on_alive = service.alive
+
+    def __getattr__(self, name):
+        return getattr(self._buffer, name)

@@ -72,11 +72,14 @@ class LinkPool:
         self._stuck = [service for service in self._stuck if service.is_alive()]
         return any(service.instance_id == instance_id for service in self._stuck)
 
-    def start(self, config: InstanceConfig, epoch: int) -> LinkBuffer:
-        """Start the link of an instance that this process owns under ``epoch``."""
+    def start(self, config: InstanceConfig, epoch: int, known_error) -> LinkBuffer:
+        """Start the link of an instance that this process owns under ``epoch``.
+
+        ``known_error``: what ended its last thread here, not to be told again.
+        """
         buffer = LinkBuffer(self._writer.wake)
         service = HassWebSocketService(
-            self.dbname, config.id, config.name, config.link, buffer
+            self.dbname, config.id, config.name, config.link, buffer, known_error
         )
         fetching = BackfillLink(config.id, config.name, epoch, service)
         link = WriterLink(

@@ -64,6 +64,8 @@ class WebSocketMonitorService(threading.Thread):
         self._yields = True  # an HTTP worker, and there are processes better suited
         self._pauses: dict[int, Backoff] = {}
         self._not_before: dict[int, float] = {}
+        self._errors: dict[int, str] = {}  # id → the bug that ended its last thread
+        self._is_cut_off = False  # PostgreSQL is away, and we have said so
         self._complained: dict[int, tuple] = {}
         self._announced = False
         self._activated: set[int] = set()
@@ -156,6 +158,7 @@ class WebSocketMonitorService(threading.Thread):
                         check_at = now + CHECK_INTERVAL_S
                     changed = False
                     backoff.reset()
+                    self._is_cut_off = False
                 if asked:
                     self._write_diagnostics()
                     asked = False
@@ -279,14 +282,15 @@ class WebSocketMonitorService(threading.Thread):
 
     def _is_due(self, step: Step) -> bool:
         """Give a link that failed here time before it is started again."""
-        running = self._pool.handles[step.instance_id].running
+        handle = self._pool.handles[step.instance_id]
         if step.reason is Reason.LEASE_LOST:
             self._hold_off(step.instance_id)
             return True
-        if step.action is not Action.REVIVE or not running.crashed:
+        if step.action is not Action.REVIVE or not handle.running.crashed:
             return True
         if step.instance_id not in self._not_before:
             self._hold_off(step.instance_id)
+        self._errors[step.instance_id] = handle.service.error
         return time.monotonic() >= self._not_before[step.instance_id]
 
     def _hold_off(self, instance_id: int) -> None:
@@ -334,7 +338,9 @@ class WebSocketMonitorService(threading.Thread):
         elif step.reason in (Reason.DEACTIVATED, Reason.DELETED):
             text = f"{step.reason.value}. Stopping WebSocket service..."
         elif step.action is Action.REVIVE:
-            level, text = logging.WARNING, "WebSocket stopped. Restarting..."
+            text = "WebSocket stopped. Restarting..."
+            service = self._pool.handles[step.instance_id].service
+            level = logging.DEBUG if service.is_repeating else logging.WARNING
         else:
             log_stop(config or self._pool.handles[step.instance_id].config, step.reason)
             return
@@ -366,7 +372,8 @@ class WebSocketMonitorService(threading.Thread):
                 config.name,
                 config.id,
             )
-        buffer = self._pool.start(config, epoch)
+        error = self._errors.pop(config.id, None)
+        buffer = self._pool.start(config, epoch, error)
         if previous:
             host, pid = previous
             buffer.event("takeover", "taken_over", {"host": host, "pid": pid})
@@ -413,12 +420,14 @@ class WebSocketMonitorService(threading.Thread):
 
     def _lost_database(self, error: psycopg2.Error, backoff: Backoff) -> None:
         """Without the lease nothing is ours: end all links, then try again."""
-        _logger.warning(
+        _logger.log(
+            logging.DEBUG if self._is_cut_off else logging.WARNING,
             "Lost the supervision connection to database %s: %s. Links stop until it"
             " is back.",
             self.dbname,
             str(error).strip(),
         )
+        self._is_cut_off = True
         self._stop_everything(Reason.DATABASE_LOST)
         self._missing.clear()
         self._stopping.wait(backoff.next_delay())

@@ -40,10 +40,12 @@ def start():
     """Start a link; ended with the test."""
     started = []
 
-    def start(url, token="a-token-0123456789", told=None):
+    def start(url, token="a-token-0123456789", told=None, **options):
         told = told or Told()
         config = service_module.LinkConfig(url, token)
-        link = service_module.HassWebSocketService("db", 1, "Home", config, told)
+        link = service_module.HassWebSocketService(
+            "db", 1, "Home", config, told, **options
+        )
         link.start()
         started.append(link)
         return link, told
@@ -94,6 +96,24 @@ def test_an_outage_of_many_attempts_is_one_event(ha, start):
     end(link)
 
 
+def test_an_outage_lasts_until_the_link_is_complete(ha, start, caplog):
+    """A Home Assistant that starts lets us in, and fails before all is delivered."""
+    caplog.set_level("INFO")
+    link, told = start(ha.url, ha.token)
+    eventually(lambda: told.reports == UP)
+    ha.refused_commands["get_config"] = "unknown_command"
+    ha.drop_connections()
+    eventually(lambda: ha.total_connections >= 4)
+    assert told.events[2:] == [("disconnect", "connection_lost")]
+    ha.refused_commands.clear()
+    eventually(lambda: told.reports[-1] == ("connected", None))
+    eventually(lambda: told.events[3:] == [("connect", None)])
+    logged = [r for r in caplog.records if r.name == service_module.__name__]
+    assert [r.levelname for r in logged] == ["INFO", "WARNING", "INFO"]
+    assert "failed attempts" in logged[-1].getMessage()
+    end(link)
+
+
 def test_a_refused_token_ends_it_for_good(ha, start):
     link, told = start(ha.url, "wrong-token-0123456789")
     link.join(GENEROUS)
@@ -102,17 +122,33 @@ def test_a_refused_token_ends_it_for_good(ha, start):
     assert ha.auth_attempts == 1
 
 
-def test_a_bug_ends_it_and_says_so(ha, start):
-    class Poisoned(Told):
-        def on_states(self, changes):
-            raise ZeroDivisionError("a bug, made for the test")
+class Poisoned(Told):
+    def on_states(self, changes):
+        raise ZeroDivisionError("a bug, made for the test")
 
+
+def test_a_bug_ends_it_and_says_so(ha, start, caplog):
     link, told = start(ha.url, ha.token, Poisoned())
     link.join(GENEROUS)
     assert link.outcome == service_module.CRASHED
     assert told.reports[-1] == ("waiting", "crashed")
+    assert told.events[-1] == ("disconnect", "crashed")
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert not link.is_synced
     eventually(lambda: not ha.connections)
+
+
+def test_the_same_bug_again_is_shown_but_not_told_again(ha, start, caplog):
+    link, told = start(ha.url, ha.token, Poisoned(), known_error="OSError()")
+    link.join(GENEROUS)
+    assert not link.is_repeating
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    again, told = start(ha.url, ha.token, Poisoned(), known_error=link.error)
+    again.join(GENEROUS)
+    assert again.is_repeating
+    assert told.reports[-1] == ("waiting", "crashed")
+    assert ("disconnect", "crashed") not in told.events
+    assert len(caplog.records) == 1
 
 
 def test_it_ends_at_once_while_it_waits_for_the_next_attempt(start):
