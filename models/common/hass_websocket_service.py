@@ -225,6 +225,7 @@ class _Sink:
         self._buffer = service._buffer
         self.on_synced = service.complete
         self.on_alive = service.alive
+        self.on_states = service._buffer.on_states  # called for each change
 
     def __getattr__(self, name):
         return getattr(self._buffer, name)

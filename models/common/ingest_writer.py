@@ -40,6 +40,9 @@ FLOOD_PAUSE_S = 60.0  # so long without a loss ends a flood, for the log
 
 # A user may delete a record between two statements of ours; try again then, too.
 _RETRY = (*BUSY, psycopg2.errors.ForeignKeyViolation)
+# PostgreSQL cannot be asked now. When it goes away in the middle of a statement,
+# psycopg2 may also raise a plain DatabaseError, and closes the connection.
+_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
 # A value that cannot be stored; ValueError comes from psycopg2 itself.
 _REFUSED = (
     psycopg2.DataError,
@@ -201,7 +204,7 @@ class IngestWriter(threading.Thread):
             finally:
                 for _link, done in leaving:
                     done.set()
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        except psycopg2.Error as error:
             self._disconnect()
             delay = self._backoff.next_delay()
             _logger.warning(
@@ -285,13 +288,14 @@ class IngestWriter(threading.Thread):
         except _REFUSED:
             link.history.failed()
             self._write_apart(link, batch)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+        except Exception as error:
             self._keep(link, batch)
-            raise
-        except Exception:
+            if isinstance(error, psycopg2.Error) and (
+                isinstance(error, _LOST) or self._connection.closed
+            ):
+                raise
             # A bug of ours or a table that another module changed: keep the
             # states and say so, once, instead of losing them.
-            self._keep(link, batch)
             link.not_before = time.monotonic() + RETRY_PAUSE_S
             if not link.failing:
                 _logger.exception(
