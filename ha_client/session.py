@@ -342,6 +342,7 @@ class LinkSession:
     def _pause_states(self) -> None:
         """What changes from now on comes with the snapshot after the pause."""
         subscription = self._subscription
+        self._probe = None
         self._has_snapshot = False
         self._missed_since = self._decoder.newest
         self._decoder.resume()
