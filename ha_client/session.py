@@ -333,10 +333,12 @@ class LinkSession:
         """
         if not self._synced or not self._has_snapshot:
             return
+        behind = self._connection.behind
         if self._probe is not None:
-            if now - self._probe[1] > LAG_LIMIT_S:
+            # Not if it was Home Assistant that took its time.
+            if min(behind, now - self._probe[1]) > LAG_LIMIT_S:
                 self._pause_states()
-        elif self._connection.behind > PROBE_BEHIND_S:
+        elif behind > PROBE_BEHIND_S:
             self._probe = self._connection.send_command("ping"), now
 
     def _pause_states(self) -> None:
