@@ -306,6 +306,21 @@ class TestAttention(InstanceCase):
         instance._update_attention()
         self.assertFalse(instance.activity_ids)
 
+    def test_activity_tells_the_present_cause_in_its_users_language(self):
+        self.env["res.lang"]._activate_lang("zh_TW")
+        self.people[0].lang = "zh_TW"
+        instance = self.make_instance(api_url=False)
+        instance._update_attention()
+        activities = instance.activity_ids
+        instance.api_url = "ha.example"
+        instance._update_attention()
+        self.assertEqual(instance.activity_ids, activities)
+        for activity in activities:
+            told = instance.with_context(lang=activity.user_id.lang)
+            self.assertEqual(activity.summary, told.connection_message)
+            self.assertIn(told.connection_remedy, activity.note)
+        self.assertIn("does not start with", activities[-1].summary)
+
     def test_peoples_own_activities_stay(self):
         instance = self.make_instance(api_url=False)
         own = instance.activity_schedule("mail.mail_activity_data_todo")
