@@ -392,13 +392,14 @@ class WebSocketMonitorService(threading.Thread):
             if lease is not None:
                 lease.close()
 
-    def _on_fenced(self, instance_id: int) -> None:
-        _logger.warning(
-            "Another process owns instance %s now; nothing more is written here."
-            " instance_id=%s",
-            instance_id,
-            instance_id,
-        )
+    def _on_fenced(self, instance_id: int, is_deleted: bool) -> None:
+        if not is_deleted:  # that is told when its link is stopped
+            _logger.warning(
+                "Another process owns instance %s now; nothing more is written here."
+                " instance_id=%s",
+                instance_id,
+                instance_id,
+            )
         self._poke()
 
     def _write_diagnostics(self) -> None:
