@@ -438,11 +438,13 @@ def log_stop(config: InstanceConfig, reason: Reason) -> None:
 def log_problems(config: InstanceConfig) -> None:
     """Log each configuration problem of an instance, one line each."""
     for problem in config.problems:
+        text = log_text(problem)
         _logger.error(
-            "[CRITICAL] Instance %s (%s): %s Cannot start WebSocket service. Please"
+            "[CRITICAL] Instance %s (%s): %s%s Cannot start WebSocket service. Please"
             " configure the instance. instance_id=%s",
             config.id,
             config.name,
-            log_text(problem),
+            text,
+            "" if text.endswith("!") else ".",
             config.id,
         )
