@@ -74,7 +74,7 @@ class TestConnectionState(InstanceCase):
         instance = self.make_instance()
         self.make_connected(instance)
         self.set_status(instance, since=100, stop_requested=True)
-        self.assertState(instance, "stopped", "Somebody stopped")
+        self.assertState(instance, "stopped", "stopped from odoo shell")
         instance.active = False
         instance.active = True
         self.assertState(instance, "connected")
@@ -83,7 +83,7 @@ class TestConnectionState(InstanceCase):
         instance = self.make_instance()
         lease = self.make_connected(instance)
         self.assertState(instance, "connected")
-        self.assertEqual(instance.owner, "host:4711 (cron)")
+        self.assertEqual(instance.owner, "cron worker 4711 on host")
         self.assertEqual(instance.ha_version, "2025.4.4")
         self.assertEqual(instance.location_name, "Fake Home")
         self.assertTrue(instance.connected_since)
