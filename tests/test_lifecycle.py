@@ -64,7 +64,7 @@ class TestOneProcess(LifecycleCase):
         server = self.server("-d", database.name)
         self.wait_state(database, instance_id, "connected")
         for line in (
-            "INFO .*\\[post_load_hook\\] ",
+            "INFO .*\\[post_load_hook\\] Supervision .* is armed",
             "INFO .*\\[start_websocket_service\\] Found 3 active instance\\(s\\)",
             f"INFO .*Instance {instance_id} \\(My HA\\) configuration OK\\. Starting"
             f" WebSocket service\\.\\.\\. instance_id={instance_id}",

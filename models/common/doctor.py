@@ -28,8 +28,9 @@ TRAFFIC_SQL = """
 def examine(env) -> dict:
     """Examine configuration, reachability, ownership, heartbeat and threads.
 
-    :return: ``healthy`` (bool), ``database``, ``supervisors`` (a list of ``role``
-        and ``pid``) and ``instances``: dicts with the keys of
+    :return: ``healthy`` (bool), ``database``, ``message`` and ``remedy`` (None; the
+        command says there why it could not examine), ``supervisors`` (a list of
+        ``role`` and ``pid``) and ``instances``: dicts with the keys of
         ``get_websocket_service_status`` and ``id``, ``name``, ``owner_name`` (the
         owner in words), ``healthy``,
         ``reachable`` from here (None when not tried) and why not (``unreachable``),
@@ -54,6 +55,8 @@ def examine(env) -> dict:
         return {
             "database": cr.dbname,
             "healthy": all(instance["healthy"] for instance in instances),
+            "message": None,
+            "remedy": None,
             "supervisors": supervisors,
             "instances": instances,
         }
