@@ -14,11 +14,15 @@ def post_load_hook():
     Called once per process, before the addon's models are in any registry: it
     touches no database and starts nothing. Must not raise, or no registry loads.
     """
-    from .models.common import websocket_thread_manager
+    from .models.common import process_role, websocket_thread_manager
 
     try:
         websocket_thread_manager.arm()
-        _logger.info("[post_load_hook] Supervision of Home Assistant links is armed")
+        if process_role.belongs_to_server():
+            what = "Supervision of Home Assistant links is armed"
+        else:
+            what = "This command supervises no Home Assistant links"
+        _logger.info("[post_load_hook] %s", what)
     except Exception:
         _logger.exception("[post_load_hook] Supervision cannot be prepared")
 

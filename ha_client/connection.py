@@ -41,7 +41,7 @@ from .messages import Message, encode, result_of
 from .stream import Stream
 from .tls import bundle_error, make_tls_context, speaks_tls
 from .transport import Canceller, open_socket
-from .upgrade import upgrade
+from .upgrade import lost_detail, upgrade
 
 _logger = logging.getLogger(__name__)
 
@@ -102,8 +102,10 @@ class HaConnection:
             stream.close()
             self._raise_if_cancelled()
             lost = isinstance(error, HaError) and error.cause == causes.CONNECTION_LOST
+            # Whoever has said something on plain TCP does not expect TLS.
+            silent = lost and not stream.received
             left = deadline - time.monotonic()
-            if lost and speaks_tls(config, left, self._canceller):
+            if silent and speaks_tls(config, left, self._canceller):
                 where = {"host": config.host, "port": config.port}
                 raise CannotConnect(causes.HTTPS_REQUIRED, **where) from None
             raise
@@ -278,9 +280,7 @@ class HaConnection:
 
     def _lost(self, error: Exception) -> NoReturn:
         self._raise_if_cancelled()
-        raise ConnectionLost(
-            detail=readable(getattr(error, "strerror", None) or error)
-        ) from None
+        raise ConnectionLost(detail=lost_detail(error)) from None
 
     def _raise_if_cancelled(self) -> None:
         if self._canceller.is_set():

@@ -10,6 +10,7 @@ CLOSE_TIMEOUT: Final = 0.3
 ADDRESS_STAGGER: Final = 0.25  # head start of an address over the next one
 READ_BUFFER_BYTES: Final = 256 * 1024
 HANDSHAKE_LIMIT_BYTES: Final = 1024 * 1024
+HEAD_BYTES: Final = 2048  # of what a peer says first
 MESSAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 SEND_LIMIT_BYTES: Final = 4 * 1024 * 1024 - 1  # Home Assistant takes no more
 DETAIL_LENGTH: Final = 300  # characters of a peer's text kept in an error

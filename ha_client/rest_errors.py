@@ -73,7 +73,7 @@ def typed_error(
         if not isinstance(found, ConnectionError):  # RemoteDisconnected is both
             return ProtocolError(detail=readable(f"not HTTP: {line}"))
     if _first(errors, (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)):
-        return ConnectionLost(**where, detail="closed during the request")
+        return ConnectionLost(**where, detail="the other side hung up")
     if found := _first(errors, OSError):
         chain = [e for e in errors if isinstance(e, OSError) and e.errno]
         if chain:

@@ -10,7 +10,12 @@ import ssl
 import threading
 import time
 
-from .const import HANDSHAKE_LIMIT_BYTES, READ_BUFFER_BYTES, SEND_TIMEOUT
+from .const import (
+    HANDSHAKE_LIMIT_BYTES,
+    HEAD_BYTES,
+    READ_BUFFER_BYTES,
+    SEND_TIMEOUT,
+)
 from .exceptions import Cancelled, ProtocolError
 from .transport import READ, WRITE, Canceller, wait_io
 
@@ -18,7 +23,7 @@ from .transport import READ, WRITE, Canceller, wait_io
 class Stream:
     """One reading thread; writing from any thread, one at a time.
 
-    ``received`` counts bytes, ``head`` keeps the first few for a diagnosis,
+    ``received`` counts bytes, ``head`` keeps the first of them for a diagnosis,
     ``limit`` is how many bytes may come before :meth:`allow` is called again, and
     ``broken`` tells that a write ended in the middle.
     """
@@ -138,8 +143,8 @@ class Stream:
                 count = 0
             self._start, self._end = 0, count
             self.received += count
-            if len(self.head) < 16:
-                self.head += bytes(self._view[: min(count, 16)])
+            if (room := HEAD_BYTES - len(self.head)) > 0:
+                self.head += bytes(self._view[: min(count, room)])
             if self.received > self.limit:
                 raise ProtocolError(detail="message too large")
             return count

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from email import message_from_bytes
 
 from websocket import (
     WebSocket,
@@ -24,6 +25,11 @@ from .frames import StrictFrames
 from .stream import Stream
 
 USER_AGENT = "odoo_ha_addon"
+# Of what a page holds, nobody reads these.
+_MARKUP = re.compile(
+    r"<(style|script)\b.*?(</\1\s*>|$)|<!--.*?(-->|$)|<[^>]*(>|$)",
+    re.DOTALL | re.IGNORECASE,
+)
 # First bytes of a TLS alert record: the answer of a TLS server to plain HTTP.
 _TLS_ALERT = b"\x15\x03"
 
@@ -56,8 +62,10 @@ def upgrade(config: LinkConfig, stream: Stream) -> WebSocket:
     except (WebSocketConnectionClosedException, OSError) as error:
         if stream.head.startswith(_TLS_ALERT):
             raise CannotConnect(causes.HTTPS_REQUIRED, **where) from None
+        if refused := _cut_off(stream.head, where):
+            raise refused from None
         raise CannotConnect(
-            causes.CONNECTION_LOST, **where, detail=readable(error)
+            causes.CONNECTION_LOST, **where, detail=lost_detail(error)
         ) from None
     except (WebSocketException, ValueError, IndexError) as error:
         # The latter two: what 1.9.0 makes of a malformed header.
@@ -69,6 +77,27 @@ def upgrade(config: LinkConfig, stream: Stream) -> WebSocket:
     if redirect := _redirect(websocket, where):  # 1.9.0 is content with it
         raise redirect
     return websocket
+
+
+def lost_detail(error: Exception) -> str:
+    """How a connection ended; websocket-client says no more than that it did."""
+    if isinstance(error, WebSocketConnectionClosedException):
+        return "the other side hung up"
+    return readable(getattr(error, "strerror", None) or error)
+
+
+def _cut_off(head: bytes, where: dict[str, str | int]) -> HaError | None:
+    """What an HTTP answer says whose body never came.
+
+    Odoo answers so to an upgrade that it does not know.
+    """
+    top, _, body = head.partition(b"\r\n\r\n")
+    line, _, fields = top.partition(b"\r\n")
+    match = re.match(rb"HTTP/1\.[01] ([2-5]\d\d)\b", line)
+    if match is None:
+        return None
+    headers = {k.lower(): v for k, v in message_from_bytes(fields).items()}
+    return refusal(int(match[1]), headers, body, where)
 
 
 def _redirect(websocket: WebSocket, where: dict[str, str | int]) -> HaError | None:
@@ -115,4 +144,4 @@ def _plain_text(body: bytes | None) -> str:
     text = ""
     with suppress(UnicodeDecodeError):
         text = (body or b"")[:4096].decode()
-    return readable(re.sub(r"<[^>]*>", " ", text))
+    return readable(_MARKUP.sub(" ", text))

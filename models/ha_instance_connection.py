@@ -20,7 +20,7 @@ class HaInstance(models.Model):
     connection_remedy = fields.Char(compute="_compute_connection")
     connected_since = fields.Datetime(compute="_compute_connection")
     last_heartbeat = fields.Datetime(compute="_compute_connection")
-    owner = fields.Char(string="Connected By", compute="_compute_connection")
+    owner = fields.Char(string="Supervised By", compute="_compute_connection")
     is_unconfirmed_copy = fields.Boolean(compute="_compute_connection")
     ha_version = fields.Char(
         string="Home Assistant Version", compute="_compute_connection"
@@ -47,9 +47,8 @@ class HaInstance(models.Model):
             instance.ha_version = status.ha_version
             instance.location_name = status.location_name
             instance.is_unconfirmed_copy = status.cause == causes.DATABASE_COPIED
-            instance.owner = status.owned and (
-                f"{status.owner_host}:{status.owner_pid} ({status.owner_role})"
-            )
+            owner = status.owner
+            instance.owner = owner and causes.name_owner(self.env, owner)
 
     def _set_unsaved_connection(self):
         self.update(

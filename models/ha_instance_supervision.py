@@ -58,14 +58,17 @@ class HaInstance(models.Model):
             if not instance._needs_attention():
                 present.unlink()
                 continue
-            for user in managers - present.user_id:
+            for user in managers:
                 translated = instance.with_context(lang=user.lang)
-                instance.activity_schedule(
-                    xml_id,
-                    user_id=user.id,
-                    summary=translated.connection_message,
-                    note=translated.connection_remedy,
-                )
+                words = {
+                    "summary": translated.connection_message,
+                    "note": translated.connection_remedy,
+                }
+                activity = present.filtered(lambda a, user=user: a.user_id == user)
+                if not activity:
+                    instance.activity_schedule(xml_id, user_id=user.id, **words)
+                elif activity[0].summary != words["summary"]:
+                    activity.write(words)  # another cause by now
 
     def _needs_attention(self):
         """Whether the link does not come back without a person."""

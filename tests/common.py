@@ -144,6 +144,7 @@ class OdooServer:
 
     def __init__(self, *arguments, env=None):
         self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self.arguments = [
             *arguments,
             f"--http-port={self.port}",
@@ -190,7 +191,7 @@ class OdooServer:
 
     def execute(self, database, model, method, *args, login="admin", **kwargs):
         """Call a method over XML-RPC."""
-        url = f"http://127.0.0.1:{self.port}/xmlrpc/2"
+        url = f"{self.url}/xmlrpc/2"
         uid = xmlrpc.client.ServerProxy(f"{url}/common").login(database, login, login)
         proxy = xmlrpc.client.ServerProxy(f"{url}/object", allow_none=True)
         return proxy.execute_kw(database, uid, login, model, method, args, kwargs)

@@ -118,7 +118,7 @@ class TestCall(ControlCase):
         cases = (
             ({"state": "waiting", "cause": "no_answer"}, "no sign of life"),
             ({"state": "syncing"}, "not connected"),
-            ({"state": "connected", "stop_requested": True}, "Somebody stopped"),
+            ({"state": "connected", "stop_requested": True}, "stopped from odoo shell"),
         )
         for columns, text in cases:
             with self.subTest(columns=columns):

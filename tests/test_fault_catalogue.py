@@ -80,8 +80,9 @@ class CatalogueCase(LifecycleCase):
         self.assertEqual(doctor["healthy"], healthy)
         self.assertEqual(status["owner"], doctor["owner"])
         owner = status["owner"]
-        shown = owner and f"{owner['host']}:{owner['pid']} ({owner['role']})"
+        shown = owner and f"server process {owner['pid']} on {owner['host']}"
         self.assertEqual(form["owner"] or None, shown)
+        self.assertEqual(doctor["owner_name"], shown)
         if cause:
             self.assertTrue(status["message"] and status["remedy"], cause)
 
@@ -205,6 +206,9 @@ class TestFaultCatalogue(CatalogueCase):
 
         server = self.server("-d", database.name)
         server.wait_http()
+        own = {"name": "Odoo's own address", "api_url": server.url, "api_token": token}
+        [own_id] = server.execute(database.name, "ha.instance", "create", [own])
+        expected[own_id] = ("waiting", "not_home_assistant")
 
         def form():
             rows = server.execute(
@@ -269,7 +273,7 @@ class TestFaultCatalogue(CatalogueCase):
         doctor = self.run_odoo("ha_doctor", "-d", database.name)
         self.assertEqual(doctor.returncode, 0, doctor.stdout + doctor.stderr)
         for text in (
-            f"server {server.process.pid}",
+            f"owner: server process {server.process.pid} on {socket.gethostname()}\n",
             "[ok]",
             "answers this machine: yes",
             "entities: 1",

@@ -63,11 +63,36 @@ class TestHaDoctorCommand(LifecycleCase):
                 report = json.loads(done.stdout)
                 self.assertEqual(report["database"], name)
                 self.assertEqual((report["healthy"], report["instances"]), (True, []))
+                self.assertIsNone(report["message"])
+                self.assertIn("[post_load_hook] This command", done.stderr)
 
-    def test_it_needs_a_database(self):
-        done = self.odoo("ha_doctor", ODOO_RC=str(self.conf))
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("needs one database: -d DATABASE", done.stderr)
+    def test_why_it_cannot_examine(self):
+        name = self.db.name
+        self.db.sql(
+            "UPDATE ir_module_module SET state = 'uninstalled'"
+            " WHERE name = 'odoo_ha_addon'"
+        )
+        for arguments, message, remedy in (
+            ([], "needs one database: -d DATABASE", "once for each"),
+            (["-d", "nosuch"], '"nosuch" does not exist', "the name after -d"),
+            (["-d", name, "--db_port=1"], f"{name} cannot be reached", "runs"),
+            (["-d", name], f"not installed in database {name}", "-i odoo_ha_addon"),
+        ):
+            with self.subTest(arguments=arguments):
+                done = self.odoo("ha_doctor", *arguments, ODOO_RC=str(self.conf))
+                self.assertEqual((done.returncode, done.stdout), (1, ""))
+                self.assertNotIn("Traceback", done.stderr)
+                last = done.stderr.splitlines()[-1]
+                for text in (message, remedy):
+                    self.assertIn(text, last)
+                done = self.odoo(
+                    "ha_doctor", *arguments, "--json", ODOO_RC=str(self.conf)
+                )
+                self.assertEqual(done.returncode, 1)
+                report = json.loads(done.stdout)
+                self.assertEqual(f"{report['message']} {report['remedy']}", last)
+                self.assertFalse(report["healthy"])
+                self.assertEqual(report["database"], (arguments or [0, None])[1])
 
     def test_not_through_an_option_of_its_own(self):
         """As README says: Odoo looks for commands before it reads options."""

@@ -74,7 +74,7 @@ class TestConnectionState(InstanceCase):
         instance = self.make_instance()
         self.make_connected(instance)
         self.set_status(instance, since=100, stop_requested=True)
-        self.assertState(instance, "stopped", "Somebody stopped")
+        self.assertState(instance, "stopped", "stopped from odoo shell")
         instance.active = False
         instance.active = True
         self.assertState(instance, "connected")
@@ -83,7 +83,7 @@ class TestConnectionState(InstanceCase):
         instance = self.make_instance()
         lease = self.make_connected(instance)
         self.assertState(instance, "connected")
-        self.assertEqual(instance.owner, "host:4711 (cron)")
+        self.assertEqual(instance.owner, "cron worker 4711 on host")
         self.assertEqual(instance.ha_version, "2025.4.4")
         self.assertEqual(instance.location_name, "Fake Home")
         self.assertTrue(instance.connected_since)
@@ -305,6 +305,21 @@ class TestAttention(InstanceCase):
         self.make_connected(instance)
         instance._update_attention()
         self.assertFalse(instance.activity_ids)
+
+    def test_activity_tells_the_present_cause_in_its_users_language(self):
+        self.env["res.lang"]._activate_lang("zh_TW")
+        self.people[0].lang = "zh_TW"
+        instance = self.make_instance(api_url=False)
+        instance._update_attention()
+        activities = instance.activity_ids
+        instance.api_url = "ha.example"
+        instance._update_attention()
+        self.assertEqual(instance.activity_ids, activities)
+        for activity in activities:
+            told = instance.with_context(lang=activity.user_id.lang)
+            self.assertEqual(activity.summary, told.connection_message)
+            self.assertIn(told.connection_remedy, activity.note)
+        self.assertIn("does not start with", activities[-1].summary)
 
     def test_peoples_own_activities_stay(self):
         instance = self.make_instance(api_url=False)

@@ -57,11 +57,12 @@ class TestOneProcess(LifecycleCase):
         broken = self.add_instance(
             database, self.ha, "Guest HA", api_url=None, api_token_stored="short"
         )
+        scheme = self.add_instance(database, self.ha, api_url="192.168.1.10:8123")
         server = self.server("-d", database.name)
         self.wait_state(database, instance_id, "connected")
         for line in (
-            "INFO .*\\[post_load_hook\\] ",
-            "INFO .*\\[start_websocket_service\\] Found 2 active instance\\(s\\)",
+            "INFO .*\\[post_load_hook\\] Supervision .* is armed",
+            "INFO .*\\[start_websocket_service\\] Found 3 active instance\\(s\\)",
             f"INFO .*Instance {instance_id} \\(My HA\\) configuration OK\\. Starting"
             f" WebSocket service\\.\\.\\. instance_id={instance_id}",
             f"ERROR .*\\[CRITICAL\\] Instance {broken} \\(Guest HA\\): API URL is"
@@ -69,6 +70,8 @@ class TestOneProcess(LifecycleCase):
             f" instance_id={broken}",
             f"ERROR .*\\[CRITICAL\\] Instance {broken} \\(Guest HA\\): Token too short"
             " \\(len=5\\)!",
+            "Invalid URL format: 192.168.1.10:8123 URL must start with http:// or"
+            f" https://\\. Cannot start WebSocket service\\. .* instance_id={scheme}",
             f"INFO .*WebSocket thread started for {database.name} instance"
             f" {instance_id} \\(My HA\\) with URL: {self.ha.url}"
             f" instance_id={instance_id}",

@@ -130,7 +130,13 @@ class TestConfigurationChanges(LifecycleCase):
             " 'odoo_ha_addon.ws_heartbeat_')"
         )
         self.assertEqual(len(left), 1)
-        self.assertNotIn("Traceback", self.odoo.log)
+        # Without a notification its writer is the first to notice.
+        self.db.sql("DELETE FROM ha_instance WHERE id = %s", (self.id,))
+        wait_until(lambda: not self.ha.connections)
+        log = self.odoo.log
+        self.assertEqual(log.count("deleted. Stopping WebSocket service..."), 4)
+        self.assertNotIn("Another process owns", log)
+        self.assertNotIn("Traceback", log)
 
     def test_a_rolled_back_change_does_nothing(self):
         self.shell(

@@ -261,6 +261,22 @@ class TestViews(RealRequests, InstanceMixin, HttpCase):
             broken=self.broken.id,
         )
 
+    def test_stopped_connection_tells_how_to_start_it(self):
+        self.set_status(self.instance, stop_requested=True)
+        self.run_script(
+            "admin",
+            """
+            await openForm("ha.instance", instance);
+            const banner = () => all(".o_form_view .alert").find((n) => n.offsetParent);
+            await until(() => banner()?.innerText.includes("Press Restart"), "remedy");
+            const test = document.querySelector("[name=action_test_connection]");
+            if (!test.dataset.tooltipInfo.includes("Saves what you have entered")) {
+                throw new Error(test.dataset.tooltipInfo);
+            }
+            """,
+            instance=self.instance.id,
+        )
+
     def test_token_is_not_in_the_page(self):
         self.run_script(
             "admin",

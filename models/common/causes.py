@@ -14,6 +14,7 @@ from .link_condition import (
     STOP_REQUESTED,
     UNSUPERVISED,
 )
+from .process_role import CRON_WORKER, HTTP_WORKER, SERVER
 
 _lt = LazyTranslate(__name__)
 
@@ -208,7 +209,7 @@ EXPLANATIONS = {
         _lt("Press “Connect This Copy” if it really shall be connected."),
     ),
     STOP_REQUESTED: (
-        _lt("Somebody stopped the connection."),
+        _lt("The connection was stopped from odoo shell or by a program."),
         _lt("Press Restart to connect again."),
     ),
     UNSUPERVISED: (
@@ -263,11 +264,28 @@ EXPLANATIONS = {
 }
 
 
+# Who holds a connection, by the roles of :mod:`process_role`.
+OWNERS = {
+    SERVER: _lt("server process %(pid)s on %(host)s"),
+    CRON_WORKER: _lt("cron worker %(pid)s on %(host)s"),
+    HTTP_WORKER: _lt("HTTP worker %(pid)s on %(host)s"),
+}
+
+
 class _Known(dict):
     """Parameters for a text; what is not known shows as a question mark."""
 
     def __missing__(self, key):
         return "?"
+
+
+def name_owner(env, owner: dict) -> str:
+    """Name the process that holds a connection, in the language of ``env``.
+
+    :param owner: ``host``, ``pid`` and ``role``
+    """
+    text = OWNERS.get(owner["role"], OWNERS[SERVER])
+    return env._(text) % owner  # pylint: disable=translation-not-lazy
 
 
 def explain(env, cause: str | None, params: dict | None = None) -> tuple[str, str]:

@@ -28,9 +28,11 @@ TRAFFIC_SQL = """
 def examine(env) -> dict:
     """Examine configuration, reachability, ownership, heartbeat and threads.
 
-    :return: ``healthy`` (bool), ``database``, ``supervisors`` (a list of ``role``
-        and ``pid``) and ``instances``: dicts with the keys of
-        ``get_websocket_service_status`` and ``id``, ``name``, ``healthy``,
+    :return: ``healthy`` (bool), ``database``, ``message`` and ``remedy`` (None; the
+        command says there why it could not examine), ``supervisors`` (a list of
+        ``role`` and ``pid``) and ``instances``: dicts with the keys of
+        ``get_websocket_service_status`` and ``id``, ``name``, ``owner_name`` (the
+        owner in words), ``healthy``,
         ``reachable`` from here (None when not tried) and why not (``unreachable``),
         ``entities``, ``traffic`` (counts since the instance exists: ``received``,
         ``coalesced``, ``recorded``, ``dropped``, ``backfilled``), ``gaps`` in its
@@ -53,6 +55,8 @@ def examine(env) -> dict:
         return {
             "database": cr.dbname,
             "healthy": all(instance["healthy"] for instance in instances),
+            "message": None,
+            "remedy": None,
             "supervisors": supervisors,
             "instances": instances,
         }
@@ -77,6 +81,7 @@ def _examine_instance(env, cr, config) -> dict:
     found |= {
         "id": config.id,
         "name": config.name,
+        "owner_name": found["owner"] and causes.name_owner(env, found["owner"]),
         "healthy": state == HEALTHY or cause in INTENDED,
         "reachable": None,
         "unreachable": None,
@@ -141,7 +146,7 @@ def report_lines(result: dict) -> list[str]:
         if owner:
             here = owner["host"] == socket.gethostname()
             lines.append(
-                f"     owner: {owner['role']} process {owner['pid']} on {owner['host']}"
+                f"     owner: {found['owner_name']}"
                 + ("" if here else ", another host than this one")
             )
         if found["heartbeat_age"] is not None:

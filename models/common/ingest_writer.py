@@ -89,7 +89,8 @@ class WriterLink:
 class IngestWriter(threading.Thread):
     """Writes batches of all attached links until it is stopped.
 
-    :param on_fenced: called when a link turns out to be somebody else's
+    :param on_fenced: called with the id of an instance that turns out to be
+        somebody else's, or deleted, and whether it is deleted
     :param on_gap: called when there is history to be fetched
     """
 
@@ -278,9 +279,9 @@ class IngestWriter(threading.Thread):
             self._written(link, batch, recorded)
             if unknown:
                 link.buffer.request_full()
-        except Fenced:
+        except Fenced as error:
             link.fenced = True
-            self._on_fenced(link.instance_id)
+            self._on_fenced(link.instance_id, error.is_deleted)
         except _RETRY as error:
             self._keep(link, batch)
             self._log_failure(link, "waits for the database", error)
@@ -374,9 +375,9 @@ class IngestWriter(threading.Thread):
                 link.backlog_told = link.backlog_told or backlog >= BACKLOG_S
                 if link.buffer.dropped:
                     _log_lost(link)
-            except Fenced:
+            except Fenced as error:
                 link.fenced = True
-                self._on_fenced(link.instance_id)
+                self._on_fenced(link.instance_id, error.is_deleted)
             except _RETRY as error:
                 self._log_failure(link, "cannot write its heartbeat", error)
 

@@ -49,8 +49,7 @@ class Handle:
 class LinkPool:
     """Threads of links and the writer that they share.
 
-    :param on_fenced: called, from the writer's thread, with the id of an instance
-        that turns out to be somebody else's
+    :param on_fenced: called from the writer's thread, see :class:`IngestWriter`
     """
 
     def __init__(self, dbname: str, on_fenced):

@@ -51,6 +51,17 @@ class LinkStatus:
     heartbeat_age: float | None = None
 
     @property
+    def owner(self) -> dict[str, Any] | None:
+        """The process that holds the instance: ``host``, ``pid`` and ``role``."""
+        if not self.owned:
+            return None
+        return {
+            "host": self.owner_host,
+            "pid": self.owner_pid,
+            "role": self.owner_role,
+        }
+
+    @property
     def running(self) -> bool:
         """An owner holds the instance and its link was alive a moment ago."""
         return (
@@ -93,18 +104,13 @@ def describe(env, cr, instance_id) -> dict:
     message, remedy = explain(env, status)
     error = status.last_error or {}
     last_error = causes.explain(env, error.get("cause"), error.get("params"))[0]
-    owner = {
-        "host": status.owner_host,
-        "pid": status.owner_pid,
-        "role": status.owner_role,
-    }
     return {
         "state": status.state,
         "message": message,
         "remedy": remedy,
         "cause": status.cause,
         "last_error": last_error or None,
-        "owner": owner if status.owned else None,
+        "owner": status.owner,
         "connected_since": status.connected_since,
         "heartbeat": status.heartbeat,
         "heartbeat_age": status.heartbeat_age,

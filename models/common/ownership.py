@@ -108,7 +108,11 @@ def connect(dbname: str, purpose: str, **options: str | int):
 
 
 class Fenced(Exception):
-    """Another process owns the instance now."""
+    """Another process owns the instance now, or it ``is_deleted``."""
+
+    def __init__(self, is_deleted: bool):
+        super().__init__()
+        self.is_deleted = is_deleted
 
 
 def fence(cr, instance_id: int, epoch: int, column: str = "TRUE"):
@@ -117,7 +121,8 @@ def fence(cr, instance_id: int, epoch: int, column: str = "TRUE"):
     :param column: SQL of something else to read in the same round trip; the status
         row is ``s``
     :return: the value of ``column``
-    :raises Fenced: when it has another owner by now; nothing may be written then
+    :raises Fenced: when it has another owner by now, or is deleted; nothing may be
+        written then
     """
     cr.execute(
         f"SELECT {column} FROM ha_instance_status s"
@@ -126,7 +131,8 @@ def fence(cr, instance_id: int, epoch: int, column: str = "TRUE"):
     )
     row = cr.fetchone()
     if not row:
-        raise Fenced
+        cr.execute("SELECT 1 FROM ha_instance WHERE id = %s", (instance_id,))
+        raise Fenced(is_deleted=not cr.rowcount)
     return row[0]
 
 

@@ -26,17 +26,26 @@ def remember_worker(worker) -> None:
     _worker_role = (os.getpid(), role)
 
 
+def belongs_to_server() -> bool:
+    """Whether this process, or one that it forks, may supervise.
+
+    Never in ``odoo shell`` and other commands, with ``--stop-after-init``, or while
+    tests run.
+    """
+    if getattr(odoo.cli, "COMMAND", None) not in ("server", "start"):
+        return False
+    return not (
+        config["stop_after_init"] or config["test_enable"] or odoo_module.current_test
+    )
+
+
 def current_role() -> str | None:
     """The role in which this process may supervise, or ``None`` if it must not.
 
-    Never in ``odoo shell`` and other commands, with ``--stop-after-init``, while
-    tests run, in the gevent process, or in the master of a prefork server.
+    Only where :func:`belongs_to_server`; never in the gevent process, or in the
+    master of a prefork server.
     """
-    if getattr(odoo.cli, "COMMAND", None) not in ("server", "start"):
-        return None
-    if config["stop_after_init"] or config["test_enable"] or odoo_module.current_test:
-        return None
-    if odoo.evented:
+    if not belongs_to_server() or odoo.evented:
         return None
     if not config["workers"]:
         return SERVER

@@ -94,7 +94,7 @@ def why_unwanted(config) -> Reason:
 
 
 def _step_for(config, handle: Running) -> tuple[Action, Reason] | None:
-    if handle.fenced:
+    if handle.fenced and config is not None:
         return Action.STOP, Reason.LEASE_LOST
     if config is None or not config.wanted:
         return Action.STOP, why_unwanted(config)

@@ -399,13 +399,14 @@ class WebSocketMonitorService(threading.Thread):
             if lease is not None:
                 lease.close()
 
-    def _on_fenced(self, instance_id: int) -> None:
-        _logger.warning(
-            "Another process owns instance %s now; nothing more is written here."
-            " instance_id=%s",
-            instance_id,
-            instance_id,
-        )
+    def _on_fenced(self, instance_id: int, is_deleted: bool) -> None:
+        if not is_deleted:  # that is told when its link is stopped
+            _logger.warning(
+                "Another process owns instance %s now; nothing more is written here."
+                " instance_id=%s",
+                instance_id,
+                instance_id,
+            )
         self._poke()
 
     def _write_diagnostics(self) -> None:
@@ -446,11 +447,13 @@ def log_stop(config: InstanceConfig, reason: Reason) -> None:
 def log_problems(config: InstanceConfig) -> None:
     """Log each configuration problem of an instance, one line each."""
     for problem in config.problems:
+        text = log_text(problem)
         _logger.error(
-            "[CRITICAL] Instance %s (%s): %s Cannot start WebSocket service. Please"
+            "[CRITICAL] Instance %s (%s): %s%s Cannot start WebSocket service. Please"
             " configure the instance. instance_id=%s",
             config.id,
             config.name,
-            log_text(problem),
+            text,
+            "" if text.endswith("!") else ".",
             config.id,
         )

@@ -170,9 +170,55 @@ def test_garbage_instead_of_an_upgrade(garbage):
     assert error.cause in ("protocol", "connection_lost")
 
 
+class Cutting(RawServer):
+    """Answers with the beginning of an HTTP answer; ``heard`` is what it was told."""
+
+    def __init__(self, answer=b""):
+        self.heard = []
+        self._answer = answer
+        super().__init__(self._cut)
+
+    def _cut(self, sock):
+        self.heard.append(sock.recv(65536))
+        sock.sendall(self._answer)
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (b"404 NOT FOUND", "not_home_assistant"),  # Odoo's own
+        (b"302 FOUND", "redirect"),
+        (b"502 Bad Gateway", "server_error"),
+    ],
+)
+def test_an_answer_without_its_body_still_tells_who_answers(status, cause):
+    head = b"HTTP/1.1 %s\r\nContent-Length: 207\r\nLocation: http://x/\r\n\r\n"
+    with Cutting(head % status) as server:
+        error = refused(server)
+        assert (error.cause, error.params.get("location", "http://x/")) == (
+            cause,
+            "http://x/",
+        )
+        # Whoever speaks HTTP there speaks no TLS.
+        assert len(server.heard) == 1
+
+
 def test_hanging_up_instead_of_an_upgrade():
-    with RawServer(lambda sock: sock.recv(10)) as server:
-        assert refused(server).cause == "connection_lost"
+    with Cutting() as server:
+        error = refused(server)
+        assert error.cause == "connection_lost"
+        assert str(error) == "connection lost (the other side hung up)"
+        assert server.heard[1].startswith(b"\x16\x03"), "perhaps it expects TLS"
+
+
+def test_a_page_is_told_by_its_words():
+    page = (
+        b"<html><head><title>Odoo</title><style>body { margin: 0 }</style>"
+        b"<script type='x'>if (1 < 2) { a() }</script ><!-- b > c --></head>"
+        b"<body>It&nbsp;works<SCRIPT>" + b"x();" * 2000 + b"</SCRIPT></body></html>"
+    )
+    with RawServer(http(404, page)) as server:
+        assert refused(server).params["detail"] == "Odoo It&nbsp;works"
 
 
 @pytest.mark.parametrize("script", [mute, trickle])
@@ -430,8 +476,9 @@ def test_dropped_by_the_peer(connect, tls):
     with FakeHomeAssistant(tls=tls) as ha:
         connection = connect(ha, verify_ssl=False)
         ha.drop_connections()
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(ConnectionLost) as caught:
             connection.receive(GENEROUS)
+        assert "remote host" not in str(caught.value)
         with pytest.raises(ConnectionLost):
             for _ in range(100):
                 connection.send_command("ping")

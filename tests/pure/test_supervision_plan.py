@@ -91,6 +91,8 @@ def test_a_fenced_link_stops_whatever_else_is_true():
     for config in (Config(), Config(fingerprint="b"), Config(active=False)):
         steps, _ = plan.make_plan([config], {1: running(fenced=True)})
         assert steps == [Step(Action.STOP, 1, Reason.LEASE_LOST)]
+    steps, _ = plan.make_plan([], {1: running(fenced=True)})
+    assert steps == [Step(Action.STOP, 1, Reason.DELETED)]
 
 
 def test_every_combination_ends_in_what_is_wanted():
