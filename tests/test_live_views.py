@@ -1,5 +1,7 @@
 """What an open browser shows follows the real Home Assistant, by itself."""
 
+import signal
+
 from odoo.tests import tagged
 
 from .common import wait_until
@@ -156,6 +158,44 @@ class TestLiveViews(DemoHomeCase):
             f"{shown} await until(() => shown() === 'Connected', 'the end', 90)",
             timeout=120,
         )
+
+    def see_cards(self, grey, line):
+        """Wait until cards are grey or not, with a line above them or without."""
+        self.browser.run(
+            """
+            const card = () => find(".o_kanban_record", "Bed Light");
+            const isGrey = () =>
+                Boolean(card().querySelector("main.opacity-50")) &&
+                !card().querySelector("button[name=action_control]");
+            const line = () =>
+                document.querySelector(".o_ha_connection_notice")?.innerText || "";
+            const isAsked = () =>
+                isGrey() === grey && (text ? line().includes(text) : !line());
+            await until(() => card() && isAsked(), `grey ${grey}: ${text}`, 90);
+            """,
+            timeout=120,
+            grey=grey,
+            text=line,
+        )
+
+    def test_cards_say_why_they_grey_out(self):
+        self.open("kanban", ".o_kanban_record")
+        self.see_cards(grey=False, line="")
+        self.ha.stop()
+        self.see_cards(grey=True, line="Demo Home")
+        self.ha.start()
+        self.see_cards(grey=False, line="")
+
+    def test_cards_grey_out_when_odoo_is_gone_and_come_back(self):
+        self.open("kanban", ".o_kanban_record")
+        self.see_cards(grey=False, line="")
+        self.odoo.signal(signal.SIGKILL)
+        self.odoo.wait()
+        self.see_cards(grey=True, line="Odoo's server does not answer")
+        self.odoo.start()
+        self.see_cards(grey=False, line="")
+        self.switch(LIGHT, "on")
+        self.see("On", ".o_kanban_record")
 
     def test_texts_are_those_of_the_server(self):
         different = self.browser.run(

@@ -1,3 +1,4 @@
+/* global Chart */
 import {
     colorStates,
     gapAreas,
@@ -6,9 +7,13 @@ import {
     pointsSince,
     textSegments,
 } from "@odoo_ha_addon/history_chart/chart_data.esm";
-import {describe, expect, test} from "@odoo/hoot";
+import {describe, expect, getFixture, test} from "@odoo/hoot";
+import {makeMockEnv, preloadBundle} from "@web/../tests/web_test_helpers";
+import {chartConfig} from "@odoo_ha_addon/history_chart/chart_config.esm";
 
 describe.current.tags("headless");
+
+preloadBundle("web.chartjs_lib");
 
 const THEME = {
     active: "#f5a300",
@@ -102,4 +107,28 @@ test("many states share colours rather than having none", () => {
     const states = ["a", "b", "c", "d", "e"];
     colorStates(colors, "select", states, THEME);
     expect(states.every((state) => colors.get(state))).toBe(true);
+});
+
+/** Lowest and highest value of the axis on which such numbers are drawn. */
+function axisOf(...values) {
+    const series = values.map((y, x) => ({x, y}));
+    const shown = {kind: "number", from: 0, to: values.length, areas: [], series};
+    const canvas = document.createElement("canvas");
+    getFixture().append(canvas);
+    const chart = new Chart(canvas, chartConfig(shown, {gaps: {}}));
+    const {max, min} = chart.scales.y;
+    chart.destroy();
+    canvas.remove();
+    return [min, max];
+}
+
+test("the axis does not go beyond zero when no value does", async () => {
+    await makeMockEnv();
+    expect(axisOf(0, 0.5, null, 1)[0]).toBe(0);
+    expect(axisOf(0.001, 0.9)[0]).toBe(0);
+    expect(axisOf(0, 0)[0]).toBe(0);
+    expect(axisOf(0, -30, -200)[1]).toBe(0);
+    expect(axisOf(-0.2, 0, 10)[0]).toBeLessThan(0);
+    expect(axisOf(20, 21)[0]).toBeWithin(19, 20);
+    expect(axisOf(null)[0]).not.toBe(NaN);
 });

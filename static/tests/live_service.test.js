@@ -1,3 +1,4 @@
+import {Deferred, advanceTime, animationFrame} from "@odoo/hoot-mock";
 import {
     FORM,
     LIST,
@@ -18,8 +19,8 @@ import {
     makeServerError,
     mountView,
     onRpc,
+    patchWithCleanup,
 } from "@web/../tests/web_test_helpers";
-import {advanceTime, animationFrame} from "@odoo/hoot-mock";
 import {describe, expect, test} from "@odoo/hoot";
 
 describe.current.tags("desktop");
@@ -169,6 +170,67 @@ test("a server that does not answer is told of and made up for", async () => {
     expect.verifyErrors([/couldn't be established/]);
 });
 
+/** Whether the first row shows that its state may be old. */
+function expectGrey(isGrey) {
+    expect(".o_data_row:first i.opacity-50").toHaveCount(isGrey ? 1 : 0);
+}
+
+test("what is shown of a server that is gone greys out until it is back", async () => {
+    // Asked again every two seconds
+    expect.errors(4);
+    patchWithCleanup(Math, {random: () => 0});
+    await openLive("list", LIST);
+    let away = true;
+    onRpc("ha.instance", "watch_live", () =>
+        away ? new Response("", {status: 502}) : undefined
+    );
+    const counts = countReads();
+    loseBus();
+    await settle();
+    expectGrey(false);
+    await settle();
+    expectGrey(true);
+    expect(counts.reads).toBe(0);
+    turnOnSilently();
+    away = false;
+    // Whatever gets an answer tells that it is there.
+    await getService("orm").call("ha.entity", "get_state_texts", []);
+    await settle();
+    expectGrey(false);
+    expectStates("On", "Off");
+    expect.verifyErrors(Array(4).fill(/couldn't be established/));
+});
+
+test("a server that keeps silent greys out, too", async () => {
+    await openLive("list", LIST);
+    await advanceTime(5000);
+    const answer = new Deferred();
+    onRpc("ha.instance", "watch_live", async ({parent}) => {
+        await answer;
+        return parent();
+    });
+    await advanceTime(30000);
+    await advanceTime(9000);
+    await animationFrame();
+    expectGrey(true);
+    answer.resolve();
+    await settle();
+    expectGrey(false);
+});
+
+test("a bus that is merely away is no alarm", async () => {
+    await openLive("list", LIST);
+    loseBus();
+    for (let round = 0; round < 4; round++) {
+        await settle();
+        expectGrey(false);
+    }
+    regainBus();
+    await settle();
+    expectGrey(false);
+    expect(getService("ha_live").lostTimer).toBe(undefined);
+});
+
 test("a view whose record may not be read any more says so and rests", async () => {
     await openLive("form", FORM, {resId: 1});
     onRpc("ha.entity", "web_read", () => {
@@ -181,6 +243,28 @@ test("a view whose record may not be read any more says so and rests", async () 
     await settle();
     expect.verifySteps(["read"]);
     expect(".o_notification").toHaveText(/Not yours/);
+});
+
+test("a heartbeat that is shown is asked for more often", async () => {
+    await mountView({
+        type: "form",
+        resModel: "ha.instance",
+        resId: 1,
+        arch: `
+            <form js_class="ha_live_form">
+                <field name="last_heartbeat" widget="ha_relative_time"/>
+            </form>`,
+    });
+    await settle();
+    await advanceTime(5000);
+    onRpc("ha.instance", "watch_live", () => {
+        expect.step("watch");
+    });
+    for (let beat = 0; beat < 2; beat++) {
+        await advanceTime(11000);
+        await animationFrame();
+        expect.verifySteps(["watch"]);
+    }
 });
 
 test("instances come into the list and leave it", async () => {

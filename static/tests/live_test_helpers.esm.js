@@ -42,6 +42,7 @@ export class HaInstance extends models.Model {
         readonly: true,
     });
     connection_message = fields.Char({readonly: true});
+    last_heartbeat = fields.Datetime({readonly: true});
     _records = [{id: 1, name: "Home", connection_state: "connected"}];
 
     watch_live() {

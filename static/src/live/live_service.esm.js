@@ -1,10 +1,13 @@
-import {ConnectionLostError, RPCError} from "@web/core/network/rpc";
+import {ConnectionLostError, RPCError, rpcBus} from "@web/core/network/rpc";
 import {_t} from "@web/core/l10n/translation";
 import {browser} from "@web/core/browser/browser";
+import {reactive} from "@odoo/owl";
 import {registry} from "@web/core/registry";
 
 // The server forgets a watcher after 75 s
 const WATCH_INTERVAL_MS = 30000;
+// While a heartbeat is shown, which nothing is notified of
+const HEARTBEAT_INTERVAL_MS = 10000;
 // While a connection is on its way to another state
 const FIRST_INTERVAL_MS = 2000;
 // Until the subscription that a call led to must have been made
@@ -13,6 +16,10 @@ const CONFIRM_MS = 4000;
 const GRACE_MS = 2000;
 // For the bus to come back by itself, as it does after Odoo's hourly cut
 const BUS_PATIENCE_MS = 3000;
+// For the server to answer, from the first doubt whether it is there
+const LOST_MS = 8000;
+// A timer that comes later than that has slept
+const LATE_MS = 2000;
 // From one view to the next
 const LINGER_MS = 3000;
 const DEBOUNCE_MS = 150;
@@ -50,11 +57,15 @@ export class HaLive {
         this.notification = notification;
         this.followers = new Set();
         this.instances = new Map();
+        // The same, for components to render
+        this.shown = reactive({instances: []});
         // What came lately, for records read meanwhile
         this.recent = new Map();
         this.channels = new Set();
         this.watching = false;
         this.isBusAway = false;
+        // The server does not answer
+        this.isLost = false;
         // Something may have been missed
         this.mustRead = false;
         // Something is to be looked at again soon
@@ -72,6 +83,11 @@ export class HaLive {
             bus.addEventListener(name, () => this.onBack());
         }
         document.addEventListener("visibilitychange", () => this.update());
+        rpcBus.addEventListener("RPC:RESPONSE", ({detail}) => {
+            if (this.isLost && this.watching && !detail.error) {
+                this.watchSoon();
+            }
+        });
     }
 
     /**
@@ -87,9 +103,9 @@ export class HaLive {
         };
     }
 
-    /** An instance is shown; it may be a new one. */
-    expect(instanceId) {
-        if (this.watching && !this.instances.has(instanceId)) {
+    /** An instance is shown: a new one, or one whose heartbeat grows old. */
+    expectInstance() {
+        if (this.watching) {
             this.watchSoon();
         }
     }
@@ -124,6 +140,7 @@ export class HaLive {
         browser.clearTimeout(this.timer);
         browser.clearTimeout(this.graceTimer);
         browser.clearTimeout(this.awayTimer);
+        this.trust();
         for (const channel of this.channels) {
             this.bus.deleteChannel(channel);
         }
@@ -138,6 +155,7 @@ export class HaLive {
     async watch() {
         const call = ++this.call;
         browser.clearTimeout(this.timer);
+        this.doubt();
         try {
             const answer = await this.orm.call("ha.instance", "watch_live", [
                 this.seenId,
@@ -146,6 +164,7 @@ export class HaLive {
                 // Stopped, or another call has taken this one's place
                 return;
             }
+            this.trust();
             this.takeInstances(answer.instances);
             if (this.mustRead) {
                 this.mustRead =
@@ -163,6 +182,43 @@ export class HaLive {
                 this.failed(error);
             }
         }
+    }
+
+    /** Show that the server is lost, unless it answers in time. */
+    doubt() {
+        if (this.lostTimer || this.isLost) {
+            return;
+        }
+        const due = Date.now() + LOST_MS;
+        this.lostTimer = browser.setTimeout(() => {
+            this.lostTimer = undefined;
+            if (Date.now() > due + LATE_MS) {
+                // The page was asleep.
+                this.doubt();
+            } else {
+                this.showLost();
+            }
+        }, LOST_MS);
+    }
+
+    trust() {
+        browser.clearTimeout(this.lostTimer);
+        this.lostTimer = undefined;
+        this.isLost = false;
+    }
+
+    /** How the instances are nobody knows: what is shown of them may be old. */
+    showLost() {
+        this.isLost = true;
+        const lost = {
+            connection_state: "unsupervised",
+            connection_message: _t(
+                "Odoo's server does not answer: what is shown may be old."
+            ),
+            connection_remedy: _t("This page goes on by itself as soon as it answers."),
+        };
+        const rows = [...this.instances.values()];
+        this.takeInstances(rows.map((row) => (row.active ? {...row, ...lost} : row)));
     }
 
     watchSoon() {
@@ -202,7 +258,7 @@ export class HaLive {
         const isServers = error instanceof RPCError;
         if (this.watching && (isServers || error instanceof ConnectionLostError)) {
             this.mustRead = true;
-            this.schedule(this.growDelay());
+            this.schedule(this.lostTimer ? FIRST_INTERVAL_MS : this.growDelay());
         }
         if (!isServers) {
             // The web client says that the server is away.
@@ -229,7 +285,11 @@ export class HaLive {
         this.delay = FIRST_INTERVAL_MS;
         const {mustConfirm} = this;
         this.mustConfirm = false;
-        return mustConfirm ? CONFIRM_MS : WATCH_INTERVAL_MS;
+        if (mustConfirm) {
+            return CONFIRM_MS;
+        }
+        const isBeatShown = [...this.followers].some((one) => one.showsHeartbeat);
+        return isBeatShown ? HEARTBEAT_INTERVAL_MS : WATCH_INTERVAL_MS;
     }
 
     growDelay() {
@@ -241,6 +301,7 @@ export class HaLive {
     takeInstances(rows) {
         const before = this.instances;
         this.instances = new Map(rows.map((row) => [row.id, row]));
+        this.shown.instances = rows;
         const changed = new Set();
         for (const row of rows) {
             if (before.get(row.id)?.connection_state !== row.connection_state) {
@@ -266,8 +327,8 @@ export class HaLive {
             }
         }
         this.channels = wanted;
-        // At the first time there is nothing that has changed.
-        const news = before.size ? changed : new Set();
+        // At the first time nothing has changed, and a lost server cannot be asked.
+        const news = before.size && !this.isLost ? changed : new Set();
         this.followers.forEach((follower) => follower.onInstances(rows, news));
         const isOther = (row) => before.get(row.id)?.active !== row.active;
         if (before.size && (rows.length !== before.size || rows.some(isOther))) {
@@ -280,6 +341,7 @@ export class HaLive {
         this.mustRead = true;
         browser.clearTimeout(this.awayTimer);
         if (this.watching) {
+            this.doubt();
             const delay = BUS_PATIENCE_MS + Math.random() * SPREAD_MS;
             this.awayTimer = browser.setTimeout(() => this.watch(), delay);
         }

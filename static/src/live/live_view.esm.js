@@ -1,6 +1,7 @@
 import {LISTS, NOTIFIED, STATE_FIELDS} from "./live_fields.esm";
 import {omit, pick} from "@web/core/utils/objects";
 import {onWillDestroy, reactive, toRaw, useEffect} from "@odoo/owl";
+import {ConnectionNotice} from "./connection_notice.esm";
 import {_t} from "@web/core/l10n/translation";
 import {browser} from "@web/core/browser/browser";
 import {getFieldsSpec} from "@web/model/relational_model/utils";
@@ -13,6 +14,12 @@ const REFRESH_INTERVAL_MS = 3000;
 // Until a load that is under way has ended
 const LOAD_PATIENCE_MS = 50;
 const ALWAYS_READ = new Set([...NOTIFIED, ...STATE_FIELDS.map(({name}) => name)]);
+// With room for a notice
+const TEMPLATES = {
+    form: "odoo_ha_addon.LiveFormView",
+    kanban: "odoo_ha_addon.LiveKanbanView",
+    list: "odoo_ha_addon.LiveListView",
+};
 const FOLLOWED = new Set(["ha.entity", "ha.instance"]);
 
 /**
@@ -86,6 +93,17 @@ export class LiveFollower {
             }
         }
         return found.filter(({resId, resModel}) => resId && FOLLOWED.has(resModel));
+    }
+
+    /** Names by id of the instances whose entities are loaded. */
+    get instanceIds() {
+        const entities = this.records.filter(({resModel}) => resModel === "ha.entity");
+        const instances = entities.map(({data}) => data.instance_id).filter(Boolean);
+        return new Map(instances.map(({id, display_name: name}) => [id, name]));
+    }
+
+    get showsHeartbeat() {
+        return "last_heartbeat" in (this.model.root?.activeFields || {});
     }
 
     stop() {
@@ -316,6 +334,7 @@ export class LiveFollower {
  * Keep the records of a view's model current while the view is there.
  *
  * @param {Object} model a RelationalModel
+ * @returns {LiveFollower}
  */
 export function useHaLive(model) {
     const live = useService("ha_live");
@@ -331,11 +350,12 @@ export function useHaLive(model) {
     useEffect(
         (resId) => {
             if (resId && model.root.resModel === "ha.instance") {
-                live.expect(resId);
+                live.expectInstance();
             }
         },
         () => [model.root?.resId]
     );
+    return follower;
 }
 
 /**
@@ -346,9 +366,12 @@ export function useHaLive(model) {
  */
 export function liveView(view) {
     class LiveController extends view.Controller {
+        static template = TEMPLATES[view.type];
+        static components = {...view.Controller.components, ConnectionNotice};
+
         setup() {
             super.setup();
-            useHaLive(this.model);
+            this.follower = useHaLive(this.model);
         }
     }
     class LiveRecord extends view.Model.Record {
