@@ -76,7 +76,7 @@ def _survive(run, send):
     fetching = "SELECT count(*) FROM ha_history_gap WHERE state = 'pending'"
     first_pass = f"{fetching} AND passes < 1"
     with contextlib.suppress(BenchError):
-        wait_until(lambda: not bed.sql.value(first_pass), 300, "the first pass", 0.5)
+        wait_until(lambda: not bed.sql.value(first_pass), 900, "the first pass", 0.5)
     result["history_complete_after_s"] = round(time.time() - ended, 1)
     result["history_wrong_rows"] = run.wait_history(10)
     result["cpu"] = cpu.read()
