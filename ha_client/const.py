@@ -21,6 +21,7 @@ PONG_TIMEOUT: Final = 20.0
 BEHIND_S: Final = 0.5  # without a pause between reads
 PROBE_BEHIND_S: Final = 0.05  # … after that, find out how late we are
 LAG_LIMIT_S: Final = 0.3  # later than that is too late
+MANY_MESSAGES: Final = 1000  # fewer may wait in Home Assistant without a risk
 RELIEF_S: Final = 1.0  # then no states are asked for
 PROGRESS_BYTES: Final = 16 * 1024  # so much of an unfinished frame is a sign of life
 COMMAND_TIMEOUT: Final = 60.0

@@ -17,6 +17,7 @@ from .const import (
     COMMAND_TIMEOUT,
     CONFIG_POLL_INTERVAL,
     LAG_LIMIT_S,
+    MANY_MESSAGES,
     PROBE_BEHIND_S,
     REGISTRY_POLL_INTERVAL,
     RELIEF_S,
@@ -95,6 +96,7 @@ class LinkSession:
         self._subscription: int | None = None  # subscribe_entities' id
         self._has_snapshot = False
         self._probe: tuple[int, float] | None = None  # a ping: its id, when sent
+        self._probe_messages = 0  # that came before its answer
         # While states are not asked for: the newest that we have heard of …
         self._missed_since: float | None = None
         self._resume_at: float | None = None  # … and when we go on
@@ -156,7 +158,7 @@ class LinkSession:
                 self._sink.on_alive()
                 for message in messages:
                     self._dispatch(message)
-                self._keep_up(now)
+                self._keep_up(now, len(messages))
             elif liveness.progressed(received):
                 liveness.alive(now, received)
                 self._sink.on_alive()
@@ -325,7 +327,7 @@ class LinkSession:
 
     # --- more states than can be received
 
-    def _keep_up(self, now: float) -> None:
+    def _keep_up(self, now: float, count: int) -> None:
         """Find out how late what we read is; ask for no states when it is too late.
 
         Home Assistant cuts who leaves too much waiting (4,096 messages at once, or
@@ -335,10 +337,13 @@ class LinkSession:
             return
         behind = self._connection.behind
         if self._probe is not None:
-            # Not if it was Home Assistant that took its time.
-            if min(behind, now - self._probe[1]) > LAG_LIMIT_S:
+            self._probe_messages += count
+            # Not if it was Home Assistant that took its time, or one large message.
+            is_late = min(behind, now - self._probe[1]) > LAG_LIMIT_S
+            if is_late and self._probe_messages >= MANY_MESSAGES:
                 self._pause_states()
         elif behind > PROBE_BEHIND_S:
+            self._probe_messages = 0
             self._probe = self._connection.send_command("ping"), now
 
     def _pause_states(self) -> None:

@@ -348,6 +348,7 @@ class TestFaultsOfProcesses(CatalogueCase):
         for begin in range(0, MAX_HISTORY + 2000, 1000):
             numbers = range(begin, begin + 1000)
             self.ha.set_states([("light.kitchen", f"round {n}") for n in numbers])
+            time.sleep(0.1)  # who is late would ask for less, and drop nothing
         told = self.wait_told(self.db, self.id, "syncing", "overflow")
         self.assertIn("found no room", told.status["message"])
         self.assertIn("fetches that history", told.status["remedy"])

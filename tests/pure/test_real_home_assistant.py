@@ -130,6 +130,7 @@ def test_following_is_the_truth(hass, run):
 def test_states_not_asked_for_come_with_the_next_picture(hass, run, monkeypatch):
     monkeypatch.setattr(session_module, "PROBE_BEHIND_S", -1.0)
     monkeypatch.setattr(session_module, "RELIEF_S", 0.3)
+    monkeypatch.setattr(session_module, "MANY_MESSAGES", 0)
     sink = Recorder()
     session = run(sink)
     session.wait_synced()

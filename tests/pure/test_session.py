@@ -359,6 +359,7 @@ def flood(home, run, delay):
 
 def test_who_cannot_take_more_asks_for_less(home, run, monkeypatch):
     monkeypatch.setattr(session_module, "RELIEF_S", 0.2)
+    monkeypatch.setattr(session_module, "MANY_MESSAGES", 200)
     sink = flood(home, run, delay=0.001)
     unsubscribed = home.commands["unsubscribe_events"]
     assert unsubscribed >= 1
