@@ -230,6 +230,8 @@ class OdooServer:
         for child in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
+        # Captured, and shown when the test fails.
+        print(f"\nLog of the server at {self.url}:\n{self.log[-20000:]}")
         self.log_path.unlink(missing_ok=True)
 
 
