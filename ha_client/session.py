@@ -11,31 +11,20 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
-from . import causes
+from .commands import Commands, EventHandler, ignore
 from .connection import HaConnection
-from .const import (
-    COMMAND_TIMEOUT,
-    CONFIG_POLL_INTERVAL,
-    LAG_LIMIT_S,
-    MANY_MESSAGES,
-    PROBE_BEHIND_S,
-    REGISTRY_POLL_INTERVAL,
-    RELIEF_S,
-    STATE_RUNNING,
-)
-from .exceptions import Cancelled, CommandError, ConnectionLost, ProtocolError
+from .const import CONFIG_POLL_INTERVAL, REGISTRY_POLL_INTERVAL, STATE_RUNNING
+from .exceptions import Cancelled, CommandError, ProtocolError
 from .messages import Message, essential_result, result_of
 from .outside_calls import OutsideCalls
 from .registries import REGISTRIES, Row
 from .registry_feed import RegistryFeed
-from .states import StateChanges, StateDecoder
+from .state_feed import StateFeed
+from .states import StateChanges
 from .timing import Liveness
 from .transport import Canceller
 
 _logger = logging.getLogger(__name__)
-
-Handler = Callable[[Message], None]
-_SNAPSHOT = -1  # stands for the first event of subscribe_entities in _results
 
 
 class LinkSink(Protocol):
@@ -87,23 +76,16 @@ class LinkSession:
         self._sink = sink
         self._clock = clock
         self.calls = OutsideCalls(connection)
-        self._decoder = StateDecoder()
-        # What waits for an answer: id → deadline, command, handler
-        self._results: dict[int, tuple[float, str, Handler]] = {}
-        self._events: dict[int, Handler] = {}
+        self._commands = Commands(connection, clock)
         self._running: bool | None = None
         self._synced = False
-        self._subscription: int | None = None  # subscribe_entities' id
-        self._has_snapshot = False
-        self._probe: tuple[int, float] | None = None  # a ping: its id, when sent
-        self._probe_messages = 0  # that came before its answer
-        # While states are not asked for: the newest that we have heard of …
-        self._missed_since: float | None = None
-        self._resume_at: float | None = None  # … and when we go on
         self._config_poll_at: float | None = None
         self._registry_poll_at: float | None = None
         self._registries = RegistryFeed(
-            self._request, sink.on_registry, self._after_registries
+            self._commands.request, sink.on_registry, self._after_registries
+        )
+        self._states = StateFeed(
+            connection, self._commands, clock, self._on_states, sink.on_missed
         )
         # States held back until a rename is known; None = nothing is held
         self._held: list[StateChanges] | None = None
@@ -126,11 +108,10 @@ class LinkSession:
         states and registries, of one connection after the other, until its next
         full collection.
         """
-        self._events.clear()
-        self._results.clear()
-        self._held = None
-        self._decoder = StateDecoder()
+        self._commands.forget()
         self._registries.forget()
+        self._states.forget()
+        self._held = None
 
     @property
     def synced(self) -> bool:
@@ -158,11 +139,12 @@ class LinkSession:
                 self._sink.on_alive()
                 for message in messages:
                     self._dispatch(message)
-                self._keep_up(now, len(messages))
+                if self._synced:
+                    self._states.keep_up(now, len(messages))
             elif liveness.progressed(received):
                 liveness.alive(now, received)
                 self._sink.on_alive()
-                self._postpone_deadlines(now)
+                self._commands.postpone(now)
             else:
                 liveness.check(now)
             if liveness.ping_due(now):
@@ -173,43 +155,21 @@ class LinkSession:
     # --- messages
 
     def _dispatch(self, message: Message) -> None:
-        message_id = message.get("id")
-        kind = message.get("type")
-        if kind == "event" and message_id in self._events:
-            event = message.get("event")
-            if not isinstance(event, dict):
-                raise ProtocolError(detail="event without content")
-            self._events[message_id](event)
-        elif kind == "result" and message_id in self._results:
-            self._results.pop(message_id)[2](message)
-        elif kind == "result" and self.calls.answer(message_id, message):
-            return
-        elif kind == "pong":
-            if self._probe is not None and message_id == self._probe[0]:
-                self._probe = None
-        else:
+        kind, message_id = message.get("type"), message.get("id")
+        known = isinstance(message_id, int) and (
+            self._commands.dispatch(kind, message_id, message)
+            or (kind == "result" and self.calls.answer(message_id, message))
+            or (kind == "pong" and self._states.on_pong(message_id))
+        )
+        if not known:
             _logger.debug("unexpected message: type %s id %s", kind, message_id)
-
-    def _request(self, command: str, handler: Handler, **payload: Any) -> int:
-        """Send a command whose result goes to ``handler``."""
-        message_id = self._connection.send_command(command, **payload)
-        self._await(message_id, command, handler)
-        return message_id
-
-    def _await(self, message_id: int, command: str, handler: Handler) -> None:
-        deadline = self._clock() + COMMAND_TIMEOUT
-        self._results[message_id] = (deadline, command, handler)
-
-    def _postpone_deadlines(self, now: float) -> None:
-        """Answers queue behind the large frame that is coming in."""
-        for message_id, (_, command, handler) in self._results.items():
-            self._results[message_id] = (now + COMMAND_TIMEOUT, command, handler)
 
     # --- bootstrap
 
     def _start(self) -> None:
         # Before anything that may answer with a large list.
-        self._request("supported_features", _ignore, features={"coalesce_messages": 1})
+        features = {"coalesce_messages": 1}
+        self._commands.request("supported_features", ignore, features=features)
         self._fetch_config()
         self._subscribe("core_config_updated", lambda event: self._fetch_config())
         for registry in REGISTRIES.values():
@@ -218,7 +178,7 @@ class LinkSession:
                 lambda event, kind=registry.kind: self._on_registry_event(kind, event),
             )
 
-    def _subscribe(self, event_type: str, handler: Handler) -> None:
+    def _subscribe(self, event_type: str, handler: EventHandler) -> None:
         def on_result(message: Message) -> None:
             try:
                 result_of(message)
@@ -233,11 +193,12 @@ class LinkSession:
                     )
                 self._registry_poll_at = self._clock() + REGISTRY_POLL_INTERVAL
 
-        message_id = self._request("subscribe_events", on_result, event_type=event_type)
-        self._events[message_id] = handler
+        self._commands.subscribe(
+            "subscribe_events", on_result, handler, event_type=event_type
+        )
 
     def _fetch_config(self) -> None:
-        self._request("get_config", self._on_config)
+        self._commands.request("get_config", self._on_config)
 
     def _on_config(self, message: Message) -> None:
         config = essential_result(message, "get_config")
@@ -276,8 +237,8 @@ class LinkSession:
             self._held = []
 
     def _after_registries(self) -> None:
-        if self._registries.complete and self._subscription is None:
-            self._subscribe_entities()
+        if self._registries.complete and not self._states.subscribed:
+            self._states.subscribe()
         elif not self._synced:
             self._sync_if_possible()
         elif self._held is not None and not self._registries.is_marked("entity"):
@@ -287,23 +248,7 @@ class LinkSession:
 
     # --- states
 
-    def _subscribe_entities(self) -> None:
-        message_id = self._request(
-            "subscribe_entities",
-            lambda message: essential_result(message, "subscribe_entities"),
-        )
-        self._subscription = message_id
-        self._events[message_id] = self._on_states
-        self._await(_SNAPSHOT, "subscribe_entities", _ignore)
-
-    def _on_states(self, event: dict[str, Any]) -> None:
-        changes = self._decoder.apply(event)
-        if not self._has_snapshot:
-            self._has_snapshot = True
-            self._results.pop(_SNAPSHOT, None)
-        if self._missed_since is not None:
-            self._sink.on_missed(self._missed_since, self._decoder.newest)
-            self._missed_since = None
+    def _on_states(self, changes: StateChanges) -> None:
         if not self._registries.entity_ids.isdisjoint(changes.removed):
             self._registries.mark(["entity"], self._clock(), urgent=True)
             self._hold_states()
@@ -316,51 +261,13 @@ class LinkSession:
             self._sink.on_states(StateChanges(changes.changed, set(), False))
 
     def _sync_if_possible(self) -> bool:
-        if not (self._running and self._registries.complete and self._has_snapshot):
+        if not (self._running and self._registries.complete and self._states.complete):
             return False
         self._held = None  # the snapshot contains it
         self._synced = True
-        snapshot = dict(self._decoder.states)
-        self._sink.on_states(StateChanges(snapshot, set(), True))
+        self._sink.on_states(StateChanges(self._states.states, set(), True))
         self._sink.on_synced()
         return True
-
-    # --- more states than can be received
-
-    def _keep_up(self, now: float, count: int) -> None:
-        """Find out how late what we read is; ask for no states when it is too late.
-
-        Home Assistant cuts who leaves too much waiting (4,096 messages at once, or
-        1,024 for 5 s). Its answer to a ping queues behind all of that.
-        """
-        if not self._synced or not self._has_snapshot:
-            return
-        behind = self._connection.behind
-        if self._probe is not None:
-            self._probe_messages += count
-            # Not if it was Home Assistant that took its time, or one large message.
-            is_late = min(behind, now - self._probe[1]) > LAG_LIMIT_S
-            if is_late and self._probe_messages >= MANY_MESSAGES:
-                self._pause_states()
-        elif behind > PROBE_BEHIND_S:
-            self._probe_messages = 0
-            self._probe = self._connection.send_command("ping"), now
-
-    def _pause_states(self) -> None:
-        """What changes from now on comes with the snapshot after the pause."""
-        subscription = self._subscription
-        self._probe = None
-        self._has_snapshot = False
-        self._missed_since = self._decoder.newest
-        self._decoder.resume()
-        self._events[subscription] = _ignore  # those on their way
-
-        def on_result(message: Message) -> None:
-            essential_result(message, "unsubscribe_events")
-            del self._events[subscription]
-            self._resume_at = self._clock() + RELIEF_S
-
-        self._request("unsubscribe_events", on_result, subscription=subscription)
 
     # --- timers
 
@@ -370,16 +277,12 @@ class LinkSession:
             self._registries.due,
             self._config_poll_at,
             self._registry_poll_at,
-            self._resume_at,
+            self._states.due,
         )
         return min(due for due in timers if due is not None)
 
     def _run_timers(self, now: float) -> None:
-        for deadline, command, _ in self._results.values():
-            if now >= deadline:
-                seconds = round(COMMAND_TIMEOUT)
-                detail = f"no result of {command}"
-                raise ConnectionLost(causes.NO_ANSWER, seconds=seconds, detail=detail)
+        self._commands.check(now)
         if self._config_poll_at is not None and now >= self._config_poll_at:
             self._config_poll_at = None
             if not self._running:
@@ -390,10 +293,5 @@ class LinkSession:
             self._fetch_config()
         if self._registries.due is not None and now >= self._registries.due:
             self._registries.fetch()
-        if self._resume_at is not None and now >= self._resume_at:
-            self._resume_at = None
-            self._subscribe_entities()
-
-
-def _ignore(message: Message) -> None:
-    """For results and events that make no difference."""
+        if self._states.due is not None and now >= self._states.due:
+            self._states.subscribe()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ha_client import session as session_module
+from ha_client import state_feed
 from ha_client.config_check import LinkConfig
 from ha_client.connection import HaConnection
 from ha_client.exceptions import (
@@ -128,15 +128,15 @@ def test_following_is_the_truth(hass, run):
 
 
 def test_states_not_asked_for_come_with_the_next_picture(hass, run, monkeypatch):
-    monkeypatch.setattr(session_module, "PROBE_BEHIND_S", -1.0)
-    monkeypatch.setattr(session_module, "RELIEF_S", 0.3)
-    monkeypatch.setattr(session_module, "MANY_MESSAGES", 0)
+    monkeypatch.setattr(state_feed, "PROBE_BEHIND_S", -1.0)
+    monkeypatch.setattr(state_feed, "RELIEF_S", 0.3)
+    monkeypatch.setattr(state_feed, "MANY_MESSAGES", 0)
     sink = Recorder()
     session = run(sink)
     session.wait_synced()
     hass.set_state("sensor.gone", "1")
     eventually(lambda: sink.state("sensor.gone") == "1")
-    monkeypatch.setattr(session_module, "LAG_LIMIT_S", -1.0)
+    monkeypatch.setattr(state_feed, "LAG_LIMIT_S", -1.0)
 
     def is_late():
         # A state that comes together with the answer to a ping shows nothing.
@@ -144,7 +144,7 @@ def test_states_not_asked_for_come_with_the_next_picture(hass, run, monkeypatch)
         return sink.missed
 
     eventually(is_late)
-    monkeypatch.setattr(session_module, "LAG_LIMIT_S", 0.5)
+    monkeypatch.setattr(state_feed, "LAG_LIMIT_S", 0.5)
     for number in range(20):
         hass.set_state("sensor.skipped", str(number))
     hass.api("DELETE", "/api/states/sensor.gone")

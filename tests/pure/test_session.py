@@ -7,6 +7,7 @@ import pytest
 
 import fake_ha
 from fake_ha import text_frame
+from ha_client import commands, state_feed
 from ha_client import session as session_module
 from ha_client import timing
 from ha_client.exceptions import Cancelled, ConnectionLost, ProtocolError
@@ -358,8 +359,8 @@ def flood(home, run, delay):
 
 
 def test_who_cannot_take_more_asks_for_less(home, run, monkeypatch):
-    monkeypatch.setattr(session_module, "RELIEF_S", 0.2)
-    monkeypatch.setattr(session_module, "MANY_MESSAGES", 200)
+    monkeypatch.setattr(state_feed, "RELIEF_S", 0.2)
+    monkeypatch.setattr(state_feed, "MANY_MESSAGES", 200)
     sink = flood(home, run, delay=0.001)
     unsubscribed = home.commands["unsubscribe_events"]
     assert unsubscribed >= 1
@@ -371,7 +372,7 @@ def test_who_cannot_take_more_asks_for_less(home, run, monkeypatch):
 
 
 def test_who_is_late_for_a_moment_takes_everything(home, run, monkeypatch):
-    monkeypatch.setattr(session_module, "LAG_LIMIT_S", GENEROUS)
+    monkeypatch.setattr(state_feed, "LAG_LIMIT_S", GENEROUS)
     sink = flood(home, run, delay=0.0005)
     assert home.commands["ping"] >= 1, "not late at all"
     assert home.commands["subscribe_entities"] == 1
@@ -469,7 +470,7 @@ def test_a_large_frame_over_a_slow_line_is_waited_for(home, run, hasty):
 
 
 def test_answers_may_queue_behind_a_large_frame(home, run, hasty, monkeypatch):
-    monkeypatch.setattr(session_module, "COMMAND_TIMEOUT", 0.4)
+    monkeypatch.setattr(commands, "COMMAND_TIMEOUT", 0.4)
     session = run()
     session.wait_synced()
     asked = home.commands["get_config"]
@@ -486,7 +487,7 @@ def test_answers_may_queue_behind_a_large_frame(home, run, hasty, monkeypatch):
 
 
 def test_a_snapshot_that_never_comes_ends_the_session(home, run, monkeypatch, hasty):
-    monkeypatch.setattr(session_module, "COMMAND_TIMEOUT", 0.3)
+    monkeypatch.setattr(commands, "COMMAND_TIMEOUT", 0.3)
 
     async def forget(link, message_id, command):
         link._result(message_id)
@@ -546,6 +547,8 @@ def test_messages_for_nobody_are_ignored(home, run):
     home.send_text('{"id": 99, "type": "result", "success": true}')
     home.send_text('{"id": 99, "type": "event", "event": {}}')
     home.send_text('{"type": "news from the future"}')
+    home.send_text('{"id": [1], "type": ["result"]}')
+    home.send_text('{"id": {}, "type": "result"}')
     home.set_state("light.lamp", "on")
     eventually(lambda: session.sink.state("light.lamp") == "on")
 
