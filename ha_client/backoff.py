@@ -5,7 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from .const import BACKOFF_BASE, BACKOFF_CAP, BACKOFF_FLOOR, BACKOFF_RESET_AFTER
+from .const import (
+    BACKOFF_BASE,
+    BACKOFF_CAP,
+    BACKOFF_FLOOR,
+    BACKOFF_LOOK_AGAIN,
+    BACKOFF_RESET_AFTER,
+)
 
 
 class UniformSource(Protocol):
@@ -18,7 +24,9 @@ class Backoff:
     Full jitter spreads many links over the whole interval, so that a restarted
     Home Assistant is not hit by all of them at once. The count restarts after a
     connection that stayed healthy for ``reset_after``: one that breaks
-    sooner keeps climbing.
+    sooner keeps climbing. But why a working link has ended, its token revoked,
+    say, is found out soon: one that was healthy for BACKOFF_LOOK_AGAIN does not wait
+    for longer than that.
     """
 
     def __init__(
@@ -49,12 +57,12 @@ class Backoff:
 
     def next_delay(self) -> float:
         """Seconds to wait after a failure; never 0, at most ``cap``."""
-        if (
-            self._healthy_since is not None
-            and self._clock() - self._healthy_since >= self._reset_after
-        ):
+        since, self._healthy_since = self._healthy_since, None
+        healthy_for = 0.0 if since is None else self._clock() - since
+        if healthy_for >= self._reset_after:
             self._ceiling = self._base
-        self._healthy_since = None
         ceiling = self._ceiling
         self._ceiling = min(self._cap, ceiling * 2)
+        if healthy_for >= BACKOFF_LOOK_AGAIN:
+            ceiling = min(ceiling, BACKOFF_LOOK_AGAIN)
         return self._rng.uniform(min(BACKOFF_FLOOR, ceiling), ceiling)

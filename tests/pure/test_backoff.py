@@ -59,6 +59,20 @@ def test_a_connection_that_breaks_soon_keeps_it_climbing():
     assert delays == [1, 2, 4, 8]
 
 
+def test_a_working_link_that_breaks_is_looked_at_soon():
+    clock = Clock()
+    backoff = Backoff(rng=Highest(), clock=clock)
+    for _ in range(6):
+        backoff.next_delay()
+    backoff.healthy()
+    clock.now += 8
+    assert backoff.next_delay() == 8
+    assert backoff.next_delay() == 60, "it keeps climbing"
+    backoff.healthy()
+    clock.now += 7
+    assert backoff.next_delay() == 60
+
+
 def test_reset_forgets_everything():
     backoff = Backoff(rng=Highest())
     backoff.next_delay()
