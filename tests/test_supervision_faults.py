@@ -294,7 +294,9 @@ class TestDatabaseFaults(FaultCase):
         self.connect()
         self.db.sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name LIKE 'odoo_ha_addon-%%'"
+            # not of other tests, which run at the same time
+            " WHERE datname = current_database()"
+            " AND application_name LIKE 'odoo_ha_addon-%%'"
         )
         self.odoo.wait_log("Lost the supervision connection")
         wait_until(lambda: self.ha.total_connections == 2)
