@@ -224,8 +224,12 @@ class TestDatabaseFaults(FaultCase):
         with connection.cursor() as cr:
             cr.execute("LOCK ha_entity_state IN SHARE MODE")
         self.ha.set_state("light.kitchen", "frozen")
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock'"
+        )
         wait_until(
-            lambda: self.db.value("SELECT count(*) FROM pg_locks WHERE NOT granted"),
+            lambda: self.db.value(waiting),
             what="a writer that waits inside its transaction",
         )
         os.kill(frozen, signal.SIGSTOP)
