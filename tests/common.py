@@ -24,6 +24,7 @@ from odoo.tools import config
 ADDON = Path(__file__).resolve().parents[1]
 TEMPLATE_VARIABLE = "ODOO_HA_TEMPLATE_DB"
 DEFAULT_TIMEOUT_S = 60
+SHOWN_LIMIT_S = 25  # 10 s are promised, the rest is for a busy machine
 # Arguments of a server that asks recorders again after seconds, where they commit
 # at once or every second.
 SHORT_WAITS = (
@@ -231,7 +232,8 @@ class OdooServer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
         # Captured, and shown when the test fails.
-        print(f"\nLog of the server at {self.url}:\n{self.log[-20000:]}")
+        log = self.log[-20000:]
+        sys.stdout.write(f"\nLog of the server at {self.url}:\n{log}")
         self.log_path.unlink(missing_ok=True)
 
 
@@ -349,6 +351,19 @@ class LifecycleCase(BaseCase):
             timeout,
             f"state {state}",
         )
+
+    def assertShown(self, state, cause, limit=SHOWN_LIMIT_S):
+        """The only instance of ``self.db`` comes to be shown so."""
+        shown = []
+
+        def is_shown():
+            shown[:] = self.db.sql("SELECT state, cause FROM ha_instance_status")
+            return shown == [(state, cause)]
+
+        try:
+            wait_until(is_shown, limit, f"{state} because of {cause}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but {shown}") from None
 
     def states_in_odoo(self, database) -> dict[str, str]:
         """The recorded states of all entities that Home Assistant delivers."""

@@ -19,8 +19,7 @@ from .common import (
 from .fake_ha import FakeHomeAssistant
 from .own_postgres import USER, OwnPostgres
 
-# The promises (10, 40 and 15 s) with a margin for a busy machine.
-SHOWN_LIMIT_S = 25
+# The promises (40 and 15 s) with a margin for a busy machine.
 HALF_OPEN_LIMIT_S = 60
 LEASE_LIMIT_S = 30
 
@@ -38,16 +37,6 @@ class FaultCase(LifecycleCase):
         self.id = self.add_instance(self.db, self.ha)
         self.odoo = self.server("-d", self.db.name, *arguments)
         self.wait_state(self.db, self.id, "connected")
-
-    def assertShown(self, state, cause, limit=SHOWN_LIMIT_S):
-        wait_until(
-            lambda: (
-                self.db.sql("SELECT state, cause FROM ha_instance_status")
-                == [(state, cause)]
-            ),
-            limit,
-            f"{state} because of {cause}",
-        )
 
     def assertAgrees(self, limit=30):
         """Odoo has exactly what Home Assistant has."""

@@ -36,16 +36,6 @@ class TestRealHomeAssistantFaults(LifecycleCase):
         self.wait_state(self.db, self.id, "connected")
         self.assertAgrees()
 
-    def assertShown(self, state, cause, limit):
-        wait_until(
-            lambda: (
-                self.db.sql("SELECT state, cause FROM ha_instance_status")
-                == [(state, cause)]
-            ),
-            limit,
-            f"{state} because of {cause}",
-        )
-
     def assertAgrees(self):
         """What has no state at Home Assistant is unavailable in Odoo."""
 

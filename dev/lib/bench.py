@@ -4,7 +4,6 @@ import argparse
 import datetime
 import json
 import os
-import signal
 import sys
 import time
 
@@ -26,7 +25,6 @@ from bench_stage import (
     Sql,
     Stage,
     drop_leftovers,
-    ignore_signals,
     say,
 )
 from databases import DEV, DatabaseError
@@ -141,14 +139,9 @@ def run_scenarios(run):
                 run.close_bed()
 
 
-def interrupted(*_args):
-    raise KeyboardInterrupt
-
-
 def main():
     options = parse()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+    processes.end_as_with_ctrl_c()
     processes.record(os.getpid(), "bench")
     drop_leftovers()
     stage = Stage()
@@ -171,7 +164,7 @@ def main():
         print(f"[bench] ERROR: {error}", file=sys.stderr, flush=True)
         code = 1
     finally:
-        ignore_signals()
+        processes.ignore_signals()
         stage.close()
         processes.forget(os.getpid(), "bench")
     target = DEV / "bench.json"

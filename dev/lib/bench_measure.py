@@ -94,7 +94,23 @@ def peak_mb(pid):
     raise RuntimeError("no VmHWM in /proc")
 
 
-class CommitWatcher:
+class Watcher:
+    """Calls ``_watch`` in a thread, inside ``with``; ``_stop`` tells it to end."""
+
+    def __init__(self):
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self._stop.set()
+        self._thread.join()
+
+
+class CommitWatcher(Watcher):
     """Tells when a transaction could be seen by others, to about 4 ms.
 
     It asks for PostgreSQL's snapshot again and again: which transactions are over
@@ -109,16 +125,10 @@ class CommitWatcher:
         self._connection.autocommit = True
         self.pid = self._connection.info.backend_pid
         self._seen = []  # (time, next id, ids in progress)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
+        super().__init__()
 
     def __exit__(self, *exc_info):
-        self._stop.set()
-        self._thread.join()
+        super().__exit__(*exc_info)
         self._connection.close()
 
     def _watch(self):

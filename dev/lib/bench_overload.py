@@ -1,13 +1,12 @@
 """Scenarios of too much: a flood, a rate beyond ours, a database that stands still."""
 
 import contextlib
-import threading
 import time
 
 import psycopg2
 
 from bench_bed import HISTORY
-from bench_measure import rss_mb
+from bench_measure import Watcher, rss_mb
 from bench_stage import BenchError, wait_until
 
 COUNTED_AFTER_S = 6  # counts are written with the heartbeat
@@ -98,21 +97,12 @@ def _counts(bed):
     return dict(zip(COUNTS, row, strict=True))
 
 
-class _Pending:
+class _Pending(Watcher):
     """Watches how many messages the generator cannot get rid of."""
 
     def __init__(self, bed):
         self._bed, self.most = bed, 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc_info):
-        self._stop.set()
-        self._thread.join()
+        super().__init__()
 
     def _watch(self):
         while not self._stop.wait(0.2):

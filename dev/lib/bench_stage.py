@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import requests
 import databases
 import processes
 from databases import DEV, LOGS, MODULE
+from odoo_rpc import OdooError, OdooRpc
 
 WORK = DEV / "bench"
 TOKEN = "bench-long-lived-token-0123456789"
@@ -125,7 +125,7 @@ class Odoo:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = LOGS / f"bench-{database}.log"
-        self.session = requests.Session()
+        self._rpc = OdooRpc(self.url)
         LOGS.mkdir(parents=True, exist_ok=True)
         with open(self.log, "w") as output:
             self.process = subprocess.Popen(
@@ -145,30 +145,19 @@ class Odoo:
         processes.record(self.pid, "odoo")
 
     def log_in(self, timeout=60.0):
-        login = {"db": self.database, "login": LOGIN, "password": LOGIN}
-
         def answers():
             if self.process.poll() is not None:
                 raise BenchError(f"Odoo ended; see {self.log}")
             with contextlib.suppress(requests.ConnectionError):
-                return self.rpc("/web/session/authenticate", login)
+                return self._rpc.log_in(self.database, LOGIN, LOGIN)
 
         return wait_until(answers, timeout, "Odoo's first answer", 0.1)
 
-    def rpc(self, path, params):
-        payload = {"jsonrpc": "2.0", "id": 1, "method": "call", "params": params}
-        answer = self.session.post(self.url + path, json=payload, timeout=120)
-        answer.raise_for_status()
-        content = answer.json()
-        if "error" in content:
-            error = content["error"]
-            detail = error.get("data", {}).get("message") or error["message"]
-            raise BenchError(f"Odoo, {path}: {detail}; see {self.log}")
-        return content["result"]
-
     def call(self, model, method, *args, **kwargs):
-        call = {"model": model, "method": method, "args": args, "kwargs": kwargs}
-        return self.rpc(f"/web/dataset/call_kw/{model}/{method}", call)
+        try:
+            return self._rpc.call(model, method, *args, **kwargs)
+        except OdooError as error:
+            raise BenchError(f"Odoo, {error}; see {self.log}") from error
 
     def trouble(self):
         """Lines of its log at WARNING or above."""
@@ -311,9 +300,3 @@ class Sql:
 
     def close(self):
         self.connection.close()
-
-
-def ignore_signals():
-    """A second Ctrl-C must not leave half of it running."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)

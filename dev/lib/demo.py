@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from databases import DEV, LOGS, MODULE, ROOT, DatabaseError
 from demo_options import DemoError, check_ports, parse
 from furnish import furnish
 from hass_server import HomeAssistantError, HomeAssistantServer
+from odoo_rpc import OdooError, OdooRpc
 
 INSTANCE_NAME = "My Home"
 LOGIN = PASSWORD = "admin"
@@ -28,10 +28,6 @@ def say(message):
     print(f"[demo {time.monotonic() - BEGAN:5.1f}s] {message}", flush=True)
 
 
-class OdooError(Exception):
-    """What Odoo answered instead of a result."""
-
-
 class Demo:
     def __init__(self, options):
         self.options = options
@@ -40,7 +36,7 @@ class Demo:
         self.log = LOGS / f"odoo-{self.db}.log"
         self.memo_path = DEV / f"demo-{self.db}.json"
         self.odoo = None
-        self.session = requests.Session()
+        self.rpc = OdooRpc(self.url)
         self.hass = HomeAssistantServer(
             DEV / "ha" / "demo", options.ha_port, frontend=True
         )
@@ -109,13 +105,12 @@ class Demo:
         self.wait_for_odoo(60.0)
 
     def wait_for_odoo(self, timeout):
-        login = {"db": self.db, "login": LOGIN, "password": PASSWORD}
         deadline = time.monotonic() + timeout
         while True:
             if self.odoo.poll() is not None:
                 raise DemoError(f"Odoo ended; see {self.log}")
             try:
-                self.rpc("/web/session/authenticate", login)
+                self.rpc.log_in(self.db, LOGIN, PASSWORD)
                 return
             except requests.RequestException as error:
                 if time.monotonic() > deadline:
@@ -127,20 +122,8 @@ class Demo:
                 ) from error
             time.sleep(0.1)
 
-    def rpc(self, path, params):
-        """A call as the web client makes them: XML-RPC is deprecated in Odoo 19."""
-        payload = {"jsonrpc": "2.0", "id": 1, "method": "call", "params": params}
-        answer = self.session.post(self.url + path, json=payload, timeout=60)
-        answer.raise_for_status()
-        content = answer.json()
-        if "error" in content:
-            error = content["error"]
-            raise OdooError(error.get("data", {}).get("message") or error["message"])
-        return content["result"]
-
     def call(self, method, *args, **kwargs):
-        call = {"model": "ha.instance", "method": method, "args": args}
-        return self.rpc("/web/dataset/call_kw", {**call, "kwargs": kwargs})
+        return self.rpc.call("ha.instance", method, *args, **kwargs)
 
     # -- the instance -------------------------------------------------------
 
@@ -225,14 +208,9 @@ class Demo:
         say("stopped")
 
 
-def interrupted(*_args):
-    raise KeyboardInterrupt
-
-
 def main():
     options = parse()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+    processes.end_as_with_ctrl_c()
     LOGS.mkdir(parents=True, exist_ok=True)
     lock = open(DEV / "demo.lock", "w")
     try:
@@ -253,9 +231,7 @@ def main():
         print(f"[demo] ERROR from Odoo: {error}", file=sys.stderr, flush=True)
         code = 1
     finally:
-        # A second Ctrl-C must not leave half of it running.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        processes.ignore_signals()
         demo.stop()
         processes.forget(os.getpid(), "demo")
     sys.exit(code)

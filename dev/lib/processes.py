@@ -61,6 +61,22 @@ def recorded(run=None):
     return found
 
 
+def end_as_with_ctrl_c():
+    """Let what else asks this process to end raise KeyboardInterrupt, too."""
+
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupted)
+
+
+def ignore_signals():
+    """While cleaning up: a second Ctrl-C must not leave half of it running."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def signal_quietly(pid, number):
     try:
         os.kill(pid, number)

@@ -270,13 +270,8 @@ def drop_leftovers():
             databases.drop(name)
 
 
-def interrupted(*_args):
-    raise KeyboardInterrupt
-
-
 def main():
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupted)
+    processes.end_as_with_ctrl_c()
     began = time.monotonic()
     processes.record(os.getpid(), "test")
     drop_leftovers()

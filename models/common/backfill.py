@@ -17,7 +17,7 @@ from ...ha_client.backoff import Backoff
 from ...ha_client.exceptions import ConnectionLost, HaError
 from .gap_fetch import GapFetcher
 from .hass_websocket_service import HassWebSocketService
-from .ownership import BUSY, Fenced, connect, cut
+from .ownership import BUSY, Fenced, close_quietly, connect, cut
 from .statistics_import import StatisticsImport
 from .thread_tools import give_memory_back, prepare_thread
 
@@ -200,8 +200,4 @@ class HistoryBackfill(threading.Thread):
 
     def _disconnect(self):
         connection, self._connection = self._connection, None
-        if connection is not None and not connection.closed:
-            try:
-                connection.close()
-            except psycopg2.Error as error:
-                _logger.debug("Closing the backfill connection: %s", error)
+        close_quietly(connection)

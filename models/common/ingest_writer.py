@@ -23,7 +23,7 @@ from .ingest_sql import write_batch
 from .link_counts import LinkCounts
 from .link_history import LinkHistory
 from .live_bus import WATCHED_SQL, LiveBus
-from .ownership import BUSY, Fenced, connect, cut, fence
+from .ownership import BUSY, Fenced, close_quietly, connect, cut, fence
 from .thread_tools import give_memory_back, prepare_thread
 
 _logger = logging.getLogger(__name__)
@@ -234,11 +234,7 @@ class IngestWriter(threading.Thread):
 
     def _disconnect(self):
         connection, self._connection = self._connection, None
-        if connection is not None and not connection.closed:
-            try:
-                connection.close()
-            except psycopg2.Error as error:
-                _logger.debug("Closing the ingest connection: %s", error)
+        close_quietly(connection)
 
     # Transactions -------------------------------------------------------------
 

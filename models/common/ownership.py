@@ -10,6 +10,7 @@ without a sign when the connection is borrowed by somebody else.
 """
 
 import contextlib
+import logging
 import os
 import select
 import socket
@@ -20,6 +21,8 @@ import psycopg2
 from odoo.sql_db import connection_info_for
 
 from .process_role import HTTP_WORKER
+
+_logger = logging.getLogger(__name__)
 
 CHANNEL = "odoo_ha_addon"
 RECORDING = "recording"  # payload: what is kept as history has changed
@@ -144,6 +147,15 @@ def cut(connection) -> None:
     with contextlib.suppress(OSError, psycopg2.Error):
         with socket.socket(fileno=os.dup(connection.fileno())) as sock:
             sock.shutdown(socket.SHUT_RDWR)
+
+
+def close_quietly(connection) -> None:
+    """Close a connection that may be broken, or None."""
+    if connection is not None and not connection.closed:
+        try:
+            connection.close()
+        except psycopg2.Error as error:
+            _logger.debug("Closing a connection: %s", error)
 
 
 def database_exists(dbname: str) -> bool:

@@ -7,9 +7,8 @@ import pytest
 
 import fake_ha
 from fake_ha import text_frame
-from ha_client import commands, state_feed
+from ha_client import commands, state_feed, timing
 from ha_client import session as session_module
-from ha_client import timing
 from ha_client.exceptions import Cancelled, ConnectionLost, ProtocolError
 from ha_client.model import EntityState, RegistryEntity
 from ha_client.registries import ENTRIES_COMMAND, REGISTRIES
