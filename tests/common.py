@@ -231,10 +231,11 @@ class OdooServer:
         for child in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.kill()
-        # Captured, and shown when the test fails.
-        log = self.log[-20000:]
-        sys.stdout.write(f"\nLog of the server at {self.url}:\n{log}")
-        self.log_path.unlink(missing_ok=True)
+        if self.log_path.exists():
+            # Captured, and shown when the test fails.
+            log = self.log[-20000:]
+            sys.stdout.write(f"\nLog of the server at {self.url}:\n{log}")
+            self.log_path.unlink()
 
 
 class LifecycleCase(BaseCase):
