@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from ha_client.backoff import Backoff
 from helpers import GENEROUS, eventually
 from raw_server import RawServer, mute, unused_port
 from supervision import load
@@ -36,8 +37,9 @@ UP = [("connecting", None), ("syncing", None), ("connected", None)]
 
 
 @pytest.fixture
-def start():
-    """Start a link; ended with the test."""
+def start(monkeypatch):
+    """Start a link that does not pause for long; ended with the test."""
+    monkeypatch.setattr(service_module, "Backoff", lambda: Backoff(base=0.1, cap=0.2))
     started = []
 
     def start(url, token="a-token-0123456789", told=None, **options):
