@@ -15,11 +15,11 @@ import psycopg2
 from psycopg2.extras import Json
 
 from ...ha_client.backoff import Backoff
-from ...ha_client.config_check import log_text
 from . import diagnostics, process_role
 from .instance_config import InstanceConfig, read_instances
 from .link_pool import LinkPool
 from .ownership import ANSWER_LIMIT_S, BUSY, RECORDING, Lease, database_exists
+from .supervision_news import SupervisionNews
 from .supervision_plan import (
     Action,
     Reason,
@@ -65,11 +65,8 @@ class WebSocketMonitorService(threading.Thread):
         self._pauses: dict[int, Backoff] = {}
         self._not_before: dict[int, float] = {}
         self._errors: dict[int, str] = {}  # id → the bug that ended its last thread
-        self._is_cut_off = False  # PostgreSQL is away, and we have said so
-        self._complained: dict[int, tuple] = {}
-        self._announced = False
         self._activated: set[int] = set()
-        self._elsewhere: dict[int, str] = {}  # id → other host that owns it
+        self._news = SupervisionNews(dbname)
 
     # What others call -----------------------------------------------------
 
@@ -85,11 +82,7 @@ class WebSocketMonitorService(threading.Thread):
     def check_lease(self) -> None:
         """End a lease that PostgreSQL, or what lies between, has silently ended."""
         if self._cut_lease(ANSWER_LIMIT_S):
-            _logger.warning(
-                "PostgreSQL has not answered the supervision of database %s for %d s.",
-                self.dbname,
-                ANSWER_LIMIT_S,
-            )
+            self._news.silent(ANSWER_LIMIT_S)
 
     def _cut_lease(self, limit: float) -> bool:
         lease = self._lease
@@ -117,18 +110,11 @@ class WebSocketMonitorService(threading.Thread):
                         self._stopping.is_set() or database_exists(self.dbname)
                     )
                 except Exception:
-                    _logger.exception(
-                        "Supervision of database %s failed; starting it anew.",
-                        self.dbname,
-                    )
+                    self._news.failed()
                     self._stop_everything(Reason.THREAD_ENDED)
                     self._stopping.wait(backoff.next_delay())
                 if self.is_over:
-                    _logger.info(
-                        "Supervision of database %s ends here: the database, or the"
-                        " addon in it, is gone.",
-                        self.dbname,
-                    )
+                    self._news.over()
                     return
         finally:
             self._stop_everything(Reason.SERVER_STOPPED)
@@ -158,17 +144,13 @@ class WebSocketMonitorService(threading.Thread):
                         check_at = now + CHECK_INTERVAL_S
                     changed = False
                     backoff.reset()
-                    self._is_cut_off = False
+                    self._news.back()
                 if asked:
                     self._write_diagnostics()
                     asked = False
             except BUSY as error:
                 # A locked table is no reason to give anything up.
-                _logger.warning(
-                    "Supervision of database %s waits: %s",
-                    self.dbname,
-                    str(error).strip(),
-                )
+                self._news.busy(error)
             notified = self._lease.wait(self._wake_r.fileno(), TICK_S)
             changed = changed or bool(notified)
             asked = asked or diagnostics.REQUEST in notified
@@ -224,8 +206,7 @@ class WebSocketMonitorService(threading.Thread):
             for config in instances
             if config.active and config.id in before and not before[config.id].active
         } | (self._activated & self._missing.keys())
-        self._announce(instances)
-        self._complain(instances)
+        self._news.instances(instances)
         running = {id_: h.running for id_, h in self._pool.handles.items()}
         steps, missing = make_plan(instances, running)
         steps = [step for step in steps if self._is_due(step)]
@@ -239,7 +220,7 @@ class WebSocketMonitorService(threading.Thread):
             ids = [step.instance_id for step in steps if step.reason is reason]
             for step in steps:
                 if step.reason is reason:
-                    self._log_step(step)
+                    self._tell(step)
             self._stop_links(ids, reason)
         again = [
             step.instance_id
@@ -254,31 +235,12 @@ class WebSocketMonitorService(threading.Thread):
             waited = now - self._missing.get(instance_id, 0.0)
             if waited >= self._patience() or instance_id in again:
                 self._try_start(self._configs[instance_id])
-        self._tell_other_hosts()
+        owners = self._lease.owners(list(self._missing))
+        self._news.owners(owners, self._configs)
 
     def _count_share(self) -> None:
         wanted = sum(config.wanted for config in self._configs.values())
         self._share = fair_share(wanted, self._lease.count_supervisors())
-
-    def _tell_other_hosts(self) -> None:
-        """Say, once, which instances another host keeps connected."""
-        here = socket.gethostname()
-        owners = self._lease.owners(list(self._missing))
-        strangers = {i: owner for i, owner in owners.items() if owner[0] != here}
-        for instance_id, (host, role, pid) in strangers.items():
-            if self._elsewhere.get(instance_id) != host:
-                _logger.info(
-                    "WebSocket already running for %s instance %s (%s) on another"
-                    " host, %s (%s process %s). instance_id=%s",
-                    self.dbname,
-                    instance_id,
-                    self._configs[instance_id].name,
-                    host,
-                    role,
-                    pid,
-                    instance_id,
-                )
-        self._elsewhere = {i: host for i, (host, _role, _pid) in strangers.items()}
 
     def _is_due(self, step: Step) -> bool:
         """Give a link that failed here time before it is started again."""
@@ -309,44 +271,10 @@ class WebSocketMonitorService(threading.Thread):
             self._not_before[instance_id] = now + 2 * FULL_STANDBY_S
         return [Step(Action.STOP, i, Reason.BALANCED) for i in given]
 
-    def _announce(self, instances: list[InstanceConfig]) -> None:
-        if self._announced:
-            return
-        self._announced = True
-        active = sum(config.active for config in instances)
-        if active:
-            _logger.info(
-                "[start_websocket_service] Found %d active instance(s)", active
-            )
-        else:
-            _logger.info("No active HA instances found for database %s", self.dbname)
-
-    def _complain(self, instances: list[InstanceConfig]) -> None:
-        """Say, once per change, which instances cannot start and why."""
-        for config in instances:
-            if not config.active or self._complained.get(config.id) == config.problems:
-                continue
-            self._complained[config.id] = config.problems
-            log_problems(config)
-
-    def _log_step(self, step: Step) -> None:
-        config = self._configs.get(step.instance_id)
-        name = (config or self._pool.handles[step.instance_id].config).name
-        level = logging.INFO
-        if step.reason in (Reason.CHANGED, Reason.MISCONFIGURED):
-            text = "configuration changed. Restarting WebSocket service..."
-        elif step.reason in (Reason.DEACTIVATED, Reason.DELETED):
-            text = f"{step.reason.value}. Stopping WebSocket service..."
-        elif step.action is Action.REVIVE:
-            text = "WebSocket stopped. Restarting..."
-            service = self._pool.handles[step.instance_id].service
-            level = logging.DEBUG if service.is_repeating else logging.WARNING
-        else:
-            log_stop(config or self._pool.handles[step.instance_id].config, step.reason)
-            return
-        _logger.log(
-            level, "Instance %s %s instance_id=%s", name, text, step.instance_id
-        )
+    def _tell(self, step: Step) -> None:
+        handle = self._pool.handles[step.instance_id]
+        config = self._configs.get(step.instance_id, handle.config)
+        self._news.step(step, config.name, handle.service.is_repeating)
 
     # Starting and stopping --------------------------------------------------
 
@@ -367,11 +295,7 @@ class WebSocketMonitorService(threading.Thread):
         if config.id in self._pauses:
             self._pauses[config.id].healthy()  # until it proves otherwise
         if config.id in self._activated:
-            _logger.info(
-                "Instance %s activated. Starting WebSocket service... instance_id=%s",
-                config.name,
-                config.id,
-            )
+            self._news.activated(config)
         error = self._errors.pop(config.id, None)
         buffer = self._pool.start(config, epoch, error)
         if previous:
@@ -390,7 +314,7 @@ class WebSocketMonitorService(threading.Thread):
         try:
             if pool is not None:
                 for handle in pool.handles.values():
-                    log_stop(handle.config, reason)
+                    self._news.stops(handle.config.id, handle.config.name, reason)
                 pool.stop(list(pool.handles), reason)
                 pool.close()
         except Exception:
@@ -401,12 +325,7 @@ class WebSocketMonitorService(threading.Thread):
 
     def _on_fenced(self, instance_id: int, is_deleted: bool) -> None:
         if not is_deleted:  # that is told when its link is stopped
-            _logger.warning(
-                "Another process owns instance %s now; nothing more is written here."
-                " instance_id=%s",
-                instance_id,
-                instance_id,
-            )
+            self._news.fenced(instance_id)
         self._poke()
 
     def _write_diagnostics(self) -> None:
@@ -421,39 +340,7 @@ class WebSocketMonitorService(threading.Thread):
 
     def _lost_database(self, error: psycopg2.Error, backoff: Backoff) -> None:
         """Without the lease nothing is ours: end all links, then try again."""
-        _logger.log(
-            logging.DEBUG if self._is_cut_off else logging.WARNING,
-            "Lost the supervision connection to database %s: %s. Links stop until it"
-            " is back.",
-            self.dbname,
-            str(error).strip(),
-        )
-        self._is_cut_off = True
+        self._news.lost(error)
         self._stop_everything(Reason.DATABASE_LOST)
         self._missing.clear()
         self._stopping.wait(backoff.next_delay())
-
-
-def log_stop(config: InstanceConfig, reason: Reason) -> None:
-    """Log that a link ends although nobody has changed its instance."""
-    _logger.info(
-        "Instance %s stops its WebSocket service (%s). instance_id=%s",
-        config.name,
-        reason.value,
-        config.id,
-    )
-
-
-def log_problems(config: InstanceConfig) -> None:
-    """Log each configuration problem of an instance, one line each."""
-    for problem in config.problems:
-        text = log_text(problem)
-        _logger.error(
-            "[CRITICAL] Instance %s (%s): %s%s Cannot start WebSocket service. Please"
-            " configure the instance. instance_id=%s",
-            config.id,
-            config.name,
-            text,
-            "" if text.endswith("!") else ".",
-            config.id,
-        )

@@ -26,8 +26,9 @@ from odoo.tools import config
 from . import link_status, process_role
 from .instance_config import read_instances
 from .ownership import CHANNEL, SESSION_NAME, SESSIONS_SQL
+from .supervision_news import log_problems
 from .thread_tools import cap_malloc_arenas, start_thread
-from .websocket_monitor_service import WebSocketMonitorService, log_problems
+from .websocket_monitor_service import WebSocketMonitorService
 
 _logger = logging.getLogger(__name__)
 
