@@ -14,7 +14,8 @@ def post_load_hook():
     Called once per process, before the addon's models are in any registry: it
     touches no database and starts nothing. Must not raise, or no registry loads.
     """
-    from .models.common import process_role, websocket_thread_manager
+    from .models.common import websocket_thread_manager
+    from .models.common.supervision import process_role
 
     try:
         websocket_thread_manager.arm()
@@ -38,7 +39,9 @@ def uninstall_hook(env):
 
     Other processes see that the module is being removed and end by themselves.
     """
-    from .models.common import heartbeat, ownership, websocket_thread_manager
+    from .models.common import websocket_thread_manager
+    from .models.common.ingest import heartbeat
+    from .models.common.supervision import ownership
 
     websocket_thread_manager.detach(env.cr.dbname)
     with ownership.after_all_owners(env.cr.dbname) as cr:

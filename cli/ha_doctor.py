@@ -37,7 +37,7 @@ class HaDoctor(Command):
         elif result["message"]:
             sys.stderr.write(f"{result['message']} {result['remedy']}\n")
         else:
-            from odoo.addons.odoo_ha_addon.models.common import doctor
+            from odoo.addons.odoo_ha_addon.models.common.condition import doctor
 
             sys.stdout.write("\n".join(doctor.report_lines(result)) + "\n")
         sys.exit(0 if result["healthy"] else 1)
@@ -60,7 +60,7 @@ def _examine(names: list[str]) -> dict:
                     f"Install it: -d {name} -i odoo_ha_addon",
                     name,
                 )
-            from odoo.addons.odoo_ha_addon.models.common import doctor
+            from odoo.addons.odoo_ha_addon.models.common.condition import doctor
 
             return doctor.examine(env)
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 from odoo import api, fields, models
 
-from .common import causes
+from .common.condition import causes
 
 RETENTION_DAYS = 90
 MAX_EVENTS = 5000  # per instance, whatever flaps

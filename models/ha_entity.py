@@ -6,7 +6,8 @@ from odoo import api, fields, models
 from odoo.exceptions import AccessError, UserError
 
 from ..ha_client.const import ENTITY_SERVICES, HOMEASSISTANT_SERVICES
-from .common import entity_text, hass_rest_api, link_status
+from .common import entity_text, hass_rest_api
+from .common.condition import link_status
 
 SERVICE_NAME = re.compile(r"[a-z0-9_]{1,100}")
 MAX_DATA_LENGTH = 64 * 1024  # characters of JSON; no service needs as much

@@ -5,7 +5,7 @@ from odoo.exceptions import UserError
 
 from .common import entity_text
 from .common.entity_text import SECRET_TEXT
-from .common.history_chart import EntityHistory
+from .common.history.history_chart import EntityHistory
 
 MAX_ENTITIES = 10
 MIN_POINTS, MAX_POINTS = 10, 5000

@@ -3,7 +3,8 @@ from datetime import timedelta
 
 from odoo import api, fields, models
 
-from .common import entity_text, history_retention
+from .common import entity_text
+from .common.history import history_retention
 
 _logger = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 from odoo import api, models
 from odoo.exceptions import ValidationError
 
-from .common import history_policy, websocket_thread_manager
+from .common import websocket_thread_manager
+from .common.history import history_policy
 
 LIMITS = {
     "history_deadband": 1e15,

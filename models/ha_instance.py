@@ -2,7 +2,9 @@ from odoo import api, fields, models
 from odoo.exceptions import UserError, ValidationError
 
 from ..ha_client.config_check import LinkConfig, find_problems
-from .common import causes, heartbeat, token_vault, websocket_thread_manager
+from .common import token_vault, websocket_thread_manager
+from .common.condition import causes
+from .common.ingest import heartbeat
 
 TOKEN_MASK = "••••••••••••"
 # A change of one of these reaches the owner and the connection log.

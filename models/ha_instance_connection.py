@@ -1,7 +1,8 @@
 from odoo import api, fields, models
 from odoo.exceptions import UserError
 
-from .common import causes, hass_rest_api, link_status, websocket_thread_manager
+from .common import hass_rest_api, websocket_thread_manager
+from .common.condition import causes, link_status
 from .ha_instance import CONFIGURATION_FIELDS
 from .ha_instance_status import CONNECTION_STATES
 

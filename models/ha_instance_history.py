@@ -1,7 +1,8 @@
 from odoo import api, fields, models
 from odoo.exceptions import ValidationError
 
-from .common import history_policy, websocket_thread_manager
+from .common import websocket_thread_manager
+from .common.history import history_policy
 
 DEFAULT_HISTORY_DOMAINS = (
     "alarm_control_panel, binary_sensor, climate, cover, device_tracker, fan,"

@@ -1,6 +1,6 @@
 from odoo import api, models
 
-from .common import heartbeat
+from .common.ingest import heartbeat
 
 
 class IrConfigParameter(models.Model):

@@ -10,8 +10,8 @@ from odoo.sql_db import connection_info_for
 from odoo.tests import TransactionCase, new_test_user
 from odoo.tests.common import _super_send
 
-from ..models.common import heartbeat
-from ..models.common.ownership import LOCK_CLASS
+from ..models.common.ingest import heartbeat
+from ..models.common.supervision.ownership import LOCK_CLASS
 
 TOKEN = "a-long-lived-token-0123456789"
 URL = "http://ha.example:8123"

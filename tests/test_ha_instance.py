@@ -6,8 +6,8 @@ from odoo import SUPERUSER_ID, api
 from odoo.exceptions import ValidationError
 from odoo.tests import Form, tagged
 
-from ..models.common.instance_config import read_instances
-from ..models.common.ownership import CHANNEL
+from ..models.common.supervision.instance_config import read_instances
+from ..models.common.supervision.ownership import CHANNEL
 from ..models.ha_instance import TOKEN_MASK
 from .instance_case import TOKEN, URL, InstanceCase
 

@@ -3,8 +3,9 @@
 from odoo.exceptions import ValidationError
 from odoo.tests import tagged
 
-from ..models.common import history_policy, websocket_thread_manager
-from ..models.common.ownership import CHANNEL
+from ..models.common import websocket_thread_manager
+from ..models.common.history import history_policy
+from ..models.common.supervision.ownership import CHANNEL
 from .instance_case import InstanceCase
 
 

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 from odoo.exceptions import AccessError, UserError
 from odoo.tests import tagged
 
-from ..models.common import history_sql
 from ..models.common.entity_text import SECRET_TEXT
+from ..models.common.history import history_sql
 from .instance_case import USER, InstanceCase
 
 NOON = datetime(2026, 3, 1, 12)

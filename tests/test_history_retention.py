@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from odoo.tests import tagged
 
-from ..models.common import history_retention
+from ..models.common.history import history_retention
 from .instance_case import InstanceCase
 
 DAYS = 30

@@ -15,7 +15,7 @@ from ..ha_client.model import (
     Label,
     RegistryEntity,
 )
-from ..models.common.ingest_sql import write_batch
+from ..models.common.ingest.ingest_sql import write_batch
 from .instance_case import InstanceCase
 
 TABLES = (

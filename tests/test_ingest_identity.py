@@ -8,7 +8,7 @@ from ..ha_client.buffer import Batch, LinkBuffer
 from ..ha_client.catalog import Registries
 from ..ha_client.model import Area, Device, RegistryEntity
 from ..ha_client.recording import Change
-from ..models.common.link_history import LinkHistory
+from ..models.common.history.link_history import LinkHistory
 from .test_ingest import T0, TABLES, IngestCase, state, world
 
 

@@ -5,8 +5,8 @@ from cryptography.fernet import Fernet
 from odoo.exceptions import AccessError
 from odoo.tests import tagged
 
-from ..models.common import heartbeat
-from ..models.common.instance_config import read_instances
+from ..models.common.ingest import heartbeat
+from ..models.common.supervision.instance_config import read_instances
 from ..models.ha_instance import TOKEN_MASK
 from .instance_case import MANAGER, TOKEN, USER, InstanceCase
 

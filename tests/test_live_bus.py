@@ -12,8 +12,8 @@ from odoo.tests import TransactionCase, tagged
 
 from ..ha_client.buffer import Batch, LinkReport
 from ..ha_client.model import EntityState
-from ..models.common import live_bus
-from ..models.common.live_bus import CONNECTION, MAX_CHANGES, STATES, LiveBus
+from ..models.common.ingest import live_bus
+from ..models.common.ingest.live_bus import CONNECTION, MAX_CHANGES, STATES, LiveBus
 from .common import Database, LifecycleCase, wait_until
 
 T0 = 1700000000.0

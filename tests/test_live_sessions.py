@@ -6,7 +6,7 @@ import time
 
 from odoo.tests import tagged
 
-from ..models.common.live_bus import MAX_CHANGES, MIN_INTERVAL_S
+from ..models.common.ingest.live_bus import MAX_CHANGES, MIN_INTERVAL_S
 from .bus_client import BusClient
 from .common import Database, LifecycleCase, OdooServer, run_as_admin, wait_until
 from .fake_ha import FakeHomeAssistant

@@ -6,7 +6,7 @@ import socket
 
 from odoo.tests import TransactionCase, tagged
 
-from ..models.common.ownership import CHANNEL, Lease
+from ..models.common.supervision.ownership import CHANNEL, Lease
 
 INSTANCE = 2_000_000_001  # of no record: only its lock matters here
 

@@ -11,7 +11,7 @@ from ...ha_client import causes as client_causes
 from ...ha_client.exceptions import CommandTimeout, ConnectionLost, HaError
 from ...ha_client.probe import probe
 from ...ha_client.service_call import call_service_once
-from . import causes
+from .condition import causes
 
 _logger = logging.getLogger(__name__)
 

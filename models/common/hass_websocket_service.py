@@ -21,7 +21,7 @@ from ...ha_client.exceptions import (
 )
 from ...ha_client.session import LinkSession
 from ...ha_client.transport import Canceller
-from .link_news import LinkNews
+from .condition.link_news import LinkNews
 from .thread_tools import prepare_thread
 
 _logger = logging.getLogger(__name__)

@@ -15,12 +15,19 @@ import psycopg2
 from psycopg2.extras import Json
 
 from ...ha_client.backoff import Backoff
-from . import diagnostics, process_role
-from .instance_config import InstanceConfig, read_instances
-from .link_pool import LinkPool
-from .ownership import ANSWER_LIMIT_S, BUSY, RECORDING, Lease, database_exists
-from .supervision_news import SupervisionNews
-from .supervision_plan import (
+from .condition import diagnostics
+from .supervision import process_role
+from .supervision.instance_config import InstanceConfig, read_instances
+from .supervision.link_pool import LinkPool
+from .supervision.ownership import (
+    ANSWER_LIMIT_S,
+    BUSY,
+    RECORDING,
+    Lease,
+    database_exists,
+)
+from .supervision.supervision_news import SupervisionNews
+from .supervision.supervision_plan import (
     Action,
     Reason,
     Step,

@@ -23,10 +23,11 @@ from psycopg2.errors import SerializationFailure
 from odoo.service import server as odoo_server
 from odoo.tools import config
 
-from . import link_status, process_role
-from .instance_config import read_instances
-from .ownership import CHANNEL, SESSION_NAME, SESSIONS_SQL
-from .supervision_news import log_problems
+from .condition import link_status
+from .supervision import process_role
+from .supervision.instance_config import read_instances
+from .supervision.ownership import CHANNEL, SESSION_NAME, SESSIONS_SQL
+from .supervision.supervision_news import log_problems
 from .thread_tools import cap_malloc_arenas, start_thread
 from .websocket_monitor_service import WebSocketMonitorService
 

@@ -8,7 +8,7 @@ import pytest
 
 from supervision import load
 
-condition = load("link_condition")
+condition = load("condition.link_condition")
 REPORTS = (None, "stopped", "connecting", "syncing", "connected", "waiting")
 
 

@@ -2,7 +2,7 @@
 
 from supervision import load
 
-module = load("link_news")
+module = load("condition.link_news")
 SETTLED_S = module.BACKOFF_RESET_AFTER
 
 

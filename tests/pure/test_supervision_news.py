@@ -9,8 +9,8 @@ import pytest
 from ha_client.config_check import find_problems
 from supervision import load
 
-news_module = load("supervision_news")
-plan = load("supervision_plan")
+news_module = load("supervision.supervision_news")
+plan = load("supervision.supervision_plan")
 
 
 @dataclass

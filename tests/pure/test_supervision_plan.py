@@ -8,7 +8,7 @@ import pytest
 
 from supervision import load
 
-plan = load("supervision_plan")
+plan = load("supervision.supervision_plan")
 Action, Reason, Running, Step = plan.Action, plan.Reason, plan.Running, plan.Step
 
 

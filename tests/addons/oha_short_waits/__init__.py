@@ -3,6 +3,6 @@
 Importing the addon from here also means that Odoo never calls its post_load.
 """
 
-from odoo.addons.odoo_ha_addon.models.common import gap_fetch
+from odoo.addons.odoo_ha_addon.models.common.history import gap_fetch
 
 gap_fetch.PASS_DELAYS_S = (2, 4)

@@ -6,8 +6,8 @@ here when that is committed.
 
 import time
 
-from ...ha_client.buffer import Batch, LinkBuffer
-from ...ha_client.recording import Recorder, Track
+from ....ha_client.buffer import Batch, LinkBuffer
+from ....ha_client.recording import Recorder, Track
 from . import history_sql
 
 

@@ -14,7 +14,7 @@ STACK_DEPTH = 6
 
 
 def collect(pool) -> dict[int, dict]:
-    """Describe every link of a :class:`~.link_pool.LinkPool`, by instance id.
+    """Describe every link of a pool (:mod:`..supervision.link_pool`), by instance id.
 
     ``threads`` are lines of names and innermost frames, ``pending`` and
     ``pending_history`` count what waits to be written, ``alive_age`` is seconds

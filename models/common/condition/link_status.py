@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from . import causes, heartbeat
-from .instance_config import InstanceConfig, read_instances
+from ..ingest import heartbeat
+from ..supervision.instance_config import InstanceConfig, read_instances
+from ..supervision.ownership import LOCK_CLASS
+from . import causes
 from .link_condition import HEARTBEAT_LIMIT_S, true_condition
-from .ownership import LOCK_CLASS
 
 STATUS_SQL = """
     SELECT s.instance_id, s.state, s.cause, s.params, s.epoch, s.owner_host,

@@ -7,10 +7,10 @@ must not wait for Odoo's registry; hence no ORM here.
 import hashlib
 from dataclasses import dataclass, field
 
-from ...ha_client import causes
-from ...ha_client.config_check import ConfigProblem, LinkConfig, find_problems
-from ...ha_client.entity_filter import EntityFilter
-from . import token_vault
+from ....ha_client import causes
+from ....ha_client.config_check import ConfigProblem, LinkConfig, find_problems
+from ....ha_client.entity_filter import EntityFilter
+from .. import token_vault
 
 READ_SQL = """
     SELECT i.id, i.name, i.active, i.api_url, i.api_token_stored, i.verify_ssl,

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 
 import psycopg2
 
-from ...ha_client.backoff import Backoff
-from ...ha_client.buffer import Batch, LinkBuffer
-from ...ha_client.entity_filter import EntityFilter
+from ....ha_client.backoff import Backoff
+from ....ha_client.buffer import Batch, LinkBuffer
+from ....ha_client.entity_filter import EntityFilter
+from ..history.link_history import LinkHistory
+from ..supervision.ownership import BUSY, Fenced, close_quietly, connect, cut, fence
+from ..thread_tools import give_memory_back, prepare_thread
 from . import heartbeat, status_sql
 from .ingest_sql import write_batch
 from .link_counts import LinkCounts
-from .link_history import LinkHistory
 from .live_bus import WATCHED_SQL, LiveBus
-from .ownership import BUSY, Fenced, close_quietly, connect, cut, fence
-from .thread_tools import give_memory_back, prepare_thread
 
 _logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from ...ha_client.config_check import log_text
+from ....ha_client.config_check import log_text
 from .supervision_plan import Action, Reason, Step
 
 _logger = logging.getLogger(__name__)

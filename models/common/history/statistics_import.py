@@ -9,16 +9,16 @@ import logging
 import time
 from datetime import UTC, datetime
 
-from ...ha_client.exceptions import CommandError
-from ...ha_client.history import (
+from ....ha_client.exceptions import CommandError
+from ....ha_client.history import (
     STATISTIC_IDS_COMMAND,
     STATISTICS_COMMAND,
     StatisticsRow,
     statistics_of,
     statistics_request,
 )
-from .ownership import fence
-from .sql_values import numbers
+from ..sql_values import numbers
+from ..supervision.ownership import fence
 
 _logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@
 
 from psycopg2.extras import Json
 
-from ...ha_client.buffer import Batch
+from ....ha_client.buffer import Batch
 
 
 def tell_backlog(cr, link, seconds: float) -> None:

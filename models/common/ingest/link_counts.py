@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ...ha_client.buffer import Counts
+from ....ha_client.buffer import Counts
 
 
 class LinkCounts:

@@ -6,9 +6,9 @@ which has read the instance's status row under its epoch.
 
 from collections.abc import Iterable, Mapping
 
-from ...ha_client.buffer import Lost
-from ...ha_client.recording import Row, Track
-from .sql_values import numbers, texts
+from ....ha_client.buffer import Lost
+from ....ha_client.recording import Row, Track
+from ..sql_values import numbers, texts
 
 FIRST_DAYS = 10  # what Home Assistant keeps unless told otherwise
 LATEST_SQL = """

@@ -17,7 +17,7 @@ NO_HEARTBEAT = "no_heartbeat"
 def true_condition(config, owned, reported, cause, params, connected_for, beat_age):
     """What state to show for an instance, and why.
 
-    :param config: its :class:`~.instance_config.InstanceConfig`
+    :param config: its :class:`~..supervision.instance_config.InstanceConfig`
     :param owned: whether a process holds its lease
     :param reported: the state in its status row, with ``cause`` and ``params``
     :param connected_for: seconds since it was connected; None when it is not

@@ -8,7 +8,7 @@ that change the policy need it.
 import math
 import re
 
-from .instance_config import split_words
+from ..supervision.instance_config import split_words
 
 POLICY_FIELDS = (
     "history_mode",

@@ -2,7 +2,7 @@
 
 import time
 
-from ...ha_client.const import BACKOFF_RESET_AFTER
+from ....ha_client.const import BACKOFF_RESET_AFTER
 
 # A link that breaks soon after it came up, again and again, is told of so often.
 MOST_OUTAGES = 4

@@ -19,9 +19,9 @@ from odoo.addons.bus.models.bus import (
     json_dump,
 )
 
-from ...ha_client.buffer import Batch
-from ...ha_client.model import EntityState
-from .ownership import connect, cut
+from ....ha_client.buffer import Batch
+from ....ha_client.model import EntityState
+from ..supervision.ownership import connect, cut
 
 _logger = logging.getLogger(__name__)
 

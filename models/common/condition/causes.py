@@ -6,7 +6,8 @@ one place that turns it into words for people.
 
 from odoo.tools.translate import LazyTranslate
 
-from ...ha_client import causes as c
+from ....ha_client import causes as c
+from ..supervision.process_role import CRON_WORKER, HTTP_WORKER, SERVER
 from .link_condition import (
     DATABASE_COPIED,
     INACTIVE,
@@ -14,7 +15,6 @@ from .link_condition import (
     STOP_REQUESTED,
     UNSUPERVISED,
 )
-from .process_role import CRON_WORKER, HTTP_WORKER, SERVER
 
 _lt = LazyTranslate(__name__)
 

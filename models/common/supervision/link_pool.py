@@ -9,15 +9,15 @@ import threading
 import time
 from dataclasses import dataclass
 
-from ...ha_client.buffer import LinkBuffer
-from .backfill import BackfillLink, HistoryBackfill
-from .hass_websocket_service import AUTH_FAILED, CRASHED, HassWebSocketService
-from .ingest_writer import IngestWriter, WriterLink
+from ....ha_client.buffer import LinkBuffer
+from ..hass_websocket_service import AUTH_FAILED, CRASHED, HassWebSocketService
+from ..history.backfill import BackfillLink, HistoryBackfill
+from ..history.link_history import LinkHistory
+from ..ingest.ingest_writer import IngestWriter, WriterLink
+from ..ingest.link_counts import LinkCounts
+from ..thread_tools import start_thread
 from .instance_config import InstanceConfig
-from .link_counts import LinkCounts
-from .link_history import LinkHistory
 from .supervision_plan import Reason, Running
-from .thread_tools import start_thread
 
 _logger = logging.getLogger(__name__)
 

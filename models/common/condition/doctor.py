@@ -3,11 +3,11 @@
 import socket
 import time
 
-from ...ha_client.exceptions import HaError
-from ...ha_client.probe import probe
+from ....ha_client.exceptions import HaError
+from ....ha_client.probe import probe
+from ..supervision.instance_config import read_instances
+from ..supervision.ownership import CHANNEL, SESSION_NAME, SESSIONS_SQL
 from . import causes, diagnostics, link_status
-from .instance_config import read_instances
-from .ownership import CHANNEL, SESSION_NAME, SESSIONS_SQL
 
 ANSWER_LIMIT_S = 3.0
 HEALTHY = "connected"

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import psycopg2
 
-from ...ha_client.backoff import Backoff
-from ...ha_client.exceptions import ConnectionLost, HaError
+from ....ha_client.backoff import Backoff
+from ....ha_client.exceptions import ConnectionLost, HaError
+from ..hass_websocket_service import HassWebSocketService
+from ..supervision.ownership import BUSY, Fenced, close_quietly, connect, cut
+from ..thread_tools import give_memory_back, prepare_thread
 from .gap_fetch import GapFetcher
-from .hass_websocket_service import HassWebSocketService
-from .ownership import BUSY, Fenced, close_quietly, connect, cut
 from .statistics_import import StatisticsImport
-from .thread_tools import give_memory_back, prepare_thread
 
 _logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ import json
 import logging
 from typing import NamedTuple
 
-from ...ha_client.exceptions import CommandError, CommandTimeout
-from ...ha_client.history import HISTORY_COMMAND, changes_of, history_request
-from ...ha_client.recording import Change, Track, thin
+from ....ha_client.exceptions import CommandError, CommandTimeout
+from ....ha_client.history import HISTORY_COMMAND, changes_of, history_request
+from ....ha_client.recording import Change, Track, thin
+from ..supervision.ownership import fence
 from . import history_sql
-from .ownership import fence
 
 _logger = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ writes nothing. Users' own fields (``custom_name``, ``active``,
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ...ha_client.buffer import Batch
-from ...ha_client.catalog import CatalogEntity, Registries, build_catalog
-from ...ha_client.entity_filter import EntityFilter
-from ...ha_client.model import EntityState, number_of
-from .history_policy import update_recorded
-from .sql_values import epoch, numbers, texts, to_json, without_secrets
+from ....ha_client.buffer import Batch
+from ....ha_client.catalog import CatalogEntity, Registries, build_catalog
+from ....ha_client.entity_filter import EntityFilter
+from ....ha_client.model import EntityState, number_of
+from ..history.history_policy import update_recorded
+from ..sql_values import epoch, numbers, texts, to_json, without_secrets
 
 
 def write_batch(cr, instance_id: int, batch: Batch, accepts: EntityFilter) -> int:

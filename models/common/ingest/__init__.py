@@ -1,0 +1,1 @@
+"""What a link has received, into rows of records, and what open browsers are told."""

@@ -1,0 +1,1 @@
+"""Which process runs what: the plan, who owns an instance, and the links of this one."""
