@@ -1,1 +1,1 @@
-"""Which process runs what: the plan, who owns an instance, and the links of this one."""
+"""Who runs what: the plan, the owner of an instance, the links of this process."""
