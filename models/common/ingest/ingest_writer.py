@@ -31,6 +31,7 @@ _logger = logging.getLogger(__name__)
 FLUSH_INTERVAL_S = 0.2
 HEARTBEAT_INTERVAL_S = 5.0
 IDLE_WAIT_S = 1.0
+UNUSED_WAIT_S = 60.0  # without a link nothing is due
 LOCK_TIMEOUT_MS = 2000
 RETRY_PAUSE_S = 1.0
 LARGE_BATCH = 10000  # changes; what they took is given back …
@@ -167,7 +168,9 @@ class IngestWriter(threading.Thread):
         prepare_thread()
         try:
             while not self._stopping:
-                self._wake.wait(min(IDLE_WAIT_S, self._live.due_in()))
+                in_use = self._links or self._large_at is not None
+                idle_wait = IDLE_WAIT_S if in_use else UNUSED_WAIT_S
+                self._wake.wait(min(idle_wait, self._live.due_in()))
                 self._wake.clear()
                 started = time.monotonic()
                 written = self._round()
